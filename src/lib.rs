@@ -1,1 +1,3 @@
-//! quorate.
+//! quorate: bare Linux hosts to a highly available Kubernetes control plane, over nothing but SSH.
+pub mod inventory;
+pub mod secret;
