@@ -1,8 +1,15 @@
 //! quorate: bare Linux hosts to a highly available Kubernetes control plane, over nothing but SSH.
 pub mod action;
+pub mod cli;
 pub mod engine;
+pub mod error;
 pub mod host;
 pub mod inventory;
+pub mod operation;
+pub mod plan;
+pub mod playbook;
+pub mod report;
 pub mod secret;
+pub mod state;
 pub mod template;
 pub mod text;
