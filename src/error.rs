@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::engine::{EngineError, chain};
 use crate::host::error::HostError;
-use crate::inventory::InputErrors;
+use crate::input::InputErrors;
 use crate::playbook::PlaybookError;
 use crate::template::TemplateError;
 

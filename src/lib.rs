@@ -4,6 +4,7 @@ pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod host;
+pub mod input;
 pub mod inventory;
 pub mod operation;
 pub mod plan;
