@@ -3,6 +3,9 @@ pub mod action;
 pub mod engine;
 pub mod host;
 pub mod inventory;
+pub mod os;
 pub mod secret;
 pub mod template;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod text;
