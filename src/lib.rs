@@ -7,6 +7,7 @@ pub mod host;
 pub mod input;
 pub mod inventory;
 pub mod operation;
+pub mod os;
 pub mod plan;
 pub mod playbook;
 pub mod report;
