@@ -4,11 +4,13 @@
 //! [`file`] and [`job`] what can be done.
 
 pub mod command;
+pub mod connect;
 pub mod error;
 pub mod facts;
 pub mod file;
 pub mod job;
 pub mod probe;
+pub mod sample;
 pub mod transport;
 
 use std::sync::Arc;

@@ -61,16 +61,23 @@ struct Extra {
     optional: &'static [&'static str],
 }
 
+const KUBEADM_OPTIONAL: &[&str] = &[
+    "certificate_key",
+    "ca_cert_hash",
+    "api_endpoint",
+    "control_plane",
+];
+
 const EXTRAS: [Extra; 4] = [
     Extra {
         template: "kubeadm/init.yaml",
-        required: &["token", "certificate_key"],
-        optional: &[],
+        required: &["token"],
+        optional: KUBEADM_OPTIONAL,
     },
     Extra {
         template: "kubeadm/join.yaml",
         required: &["token", "ca_cert_hash", "api_endpoint"],
-        optional: &["certificate_key"],
+        optional: KUBEADM_OPTIONAL,
     },
     Extra {
         template: "containerd/hosts.toml",
@@ -132,7 +139,7 @@ impl Templates {
 
     /// Renders a template for the host of `cx`.
     pub fn render(&self, name: &str, cx: &Context<'_>) -> Result<String, TemplateError> {
-        self.render_with(name, cx, Value::Object(Map::new()))
+        self.render_with(name, cx, Map::new())
     }
 
     /// Renders a template that needs values which are in no inventory: join material, one of several registries.
@@ -143,12 +150,12 @@ impl Templates {
         &self,
         name: &str,
         cx: &Context<'_>,
-        extra: Value,
+        extra: impl Into<Value>,
     ) -> Result<String, TemplateError> {
         let failed = |error: &tera::Error| TemplateError::new(render_message(name, error));
         let mut variables =
             tera::Context::from_serialize(&Variables::new(cx)).map_err(|error| failed(&error))?;
-        for (key, value) in complete(name, extra)? {
+        for (key, value) in complete(name, extra.into())? {
             variables.insert(key, &value);
         }
         self.engine
