@@ -7,10 +7,8 @@
 
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 
-# The Debian release that lab hosts run, and the architecture of this computer.
+# The Debian release that lab hosts run.
 readonly SUITE=bookworm
-ARCH=$(dpkg --print-architecture)
-readonly ARCH
 
 step() {
   printf '  %s [%3dm%02ds] %s\n' "$(basename "$0" .sh)" $((SECONDS / 60)) $((SECONDS % 60)) "$*" >&2
@@ -21,7 +19,7 @@ fail() {
   exit 1
 }
 
-# Says on one line how far a long command is while it runs: `heartbeat TEXT COMMAND...`; its output goes to WORK/log.
+# Runs a long command with its output in WORK/log, whose end is shown if it fails: `quietly TEXT COMMAND...`.
 quietly() {
   local text=$1 log=$WORK/log
   shift
@@ -35,7 +33,7 @@ quietly() {
 # Two recipes, or somebody else's apt, may run at once: wait for the lists' lock, which apt itself does not.
 apt_update() {
   local deadline=$((SECONDS + 300))
-  until apt-get -qq update "$@" >>"$WORK/log" 2>&1; do
+  until apt-get -qq update >>"$WORK/log" 2>&1; do
     grep -q 'Could not get lock' "$WORK/log" || fail "apt-get update failed: $(tail -n 3 "$WORK/log")"
     ((SECONDS < deadline)) || fail 'another apt held the lock of the package lists for five minutes'
     sleep 1

@@ -4,6 +4,7 @@
 # Result: RESULT/<version>/{kubeadm,kubectl,kubelet,kube-apiserver,kube-controller-manager,kube-scheduler,kube-proxy},
 # static and stripped; RESULT/source-version names the Debian source it came from.
 set -euo pipefail
+# shellcheck source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 readonly UPSTREAM=1.20.2

@@ -5,6 +5,7 @@
 # packages that quorate installs, downloaded but not installed, so that a host's own `apt-get install` works
 # as on any server and needs no network. Host keys, machine-id and hostname are left to whoever boots it.
 set -euo pipefail
+# shellcheck source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 readonly ROOT=$RESULT/root
@@ -16,7 +17,7 @@ readonly DOWNLOADED=(haproxy keepalived containerd runc containernetworking-plug
 bootstrap() {
   local include
   include=$(IFS=,; printf '%s' "${BASE[*]}")
-  debootstrap --variant=minbase --arch="$ARCH" --include="$include" "$SUITE" "$ROOT" "$(debian_mirror)"
+  debootstrap --variant=minbase --include="$include" "$SUITE" "$ROOT" "$(debian_mirror)"
 }
 
 # The mirrors of this computer, so that a host updates from where the computer does.
@@ -42,6 +43,7 @@ in_root() {
 
 download_packages() {
   cp /etc/resolv.conf "$ROOT/etc/resolv.conf"
+  in_root apt-get -qq clean
   in_root apt-get -qq update
   in_root apt-get -qq -y upgrade
   in_root apt-get -qq -y --no-install-recommends --download-only install "${DOWNLOADED[@]}"

@@ -1,0 +1,2 @@
+//! What an operator asks for.
+pub mod lab;
