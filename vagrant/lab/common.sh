@@ -20,11 +20,13 @@ fail() {
 }
 
 # Runs a long command with its output in WORK/log, whose end is shown if it fails: `quietly TEXT COMMAND...`.
+# In the background, because a shell function in a condition would go on after its own failures.
 quietly() {
   local text=$1 log=$WORK/log
   shift
   step "$text"
-  if ! "$@" >>"$log" 2>&1; then
+  "$@" >>"$log" 2>&1 &
+  if ! wait $!; then
     tail -n 40 "$log" >&2
     fail "this step failed: $text (its last output is above)"
   fi
@@ -73,6 +75,12 @@ unpack() {
     dpkg-deb -x "$deb" "$into"
   done
   rm -rf "$debs"
+}
+
+# Debian's Go, building from GOPATH alone: no modules, no network, no C.
+go_settings() {
+  export GOPATH=$WORK/go GOCACHE=$WORK/gocache GO111MODULE=off CGO_ENABLED=0 GOFLAGS='' PATH=/usr/lib/go-1.19/bin:$PATH
+  unset GOROOT
 }
 
 [[ $EUID == 0 ]] || fail 'the lab is built as root'
