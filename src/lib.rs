@@ -14,4 +14,6 @@ pub mod report;
 pub mod secret;
 pub mod state;
 pub mod template;
+#[cfg(test)]
+mod testing;
 pub mod text;
