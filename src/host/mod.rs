@@ -4,6 +4,7 @@
 //! [`file`] and [`job`] what can be done.
 
 pub mod command;
+pub mod connect;
 pub mod error;
 pub mod facts;
 pub mod file;

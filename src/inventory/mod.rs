@@ -14,8 +14,17 @@ use serde_json::{Map, Value};
 
 use crate::secret::SecretSource;
 
+mod hosts_spec;
+mod load;
+pub mod range;
+mod resolve;
+pub mod rules;
+pub mod select;
+pub mod spec;
+mod ssh_spec;
 pub mod version;
 
+pub use load::{Loaded, json_schema};
 use version::KubeVersion;
 
 /// A validated cluster description with every default applied.
