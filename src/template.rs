@@ -48,6 +48,16 @@ impl Templates {
         })
     }
 
+    /// Renders a template for the host of `cx`, with further variables.
+    pub fn render_with(
+        &self,
+        _name: &str,
+        _cx: &Context<'_>,
+        _extra: impl Into<serde_json::Value>,
+    ) -> Result<String, TemplateError> {
+        Ok(String::new())
+    }
+
     /// Renders a template for the host of `cx`.
     pub fn render(&self, _name: &str, _cx: &Context<'_>) -> Result<String, TemplateError> {
         Ok(String::new())
