@@ -5,6 +5,9 @@
 //! found; the engine acts on it. So a dry run is the same code as the run, and a run that changes nothing costs one round
 //! trip per host whatever the number of tasks.
 
+pub(crate) mod job;
+pub(crate) mod remote_file;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::time::Duration;
@@ -323,4 +326,12 @@ macro_rules! actions {
 actions! {
     /// Renders a template into a file.
     Template(template),
+    /// Puts every host of the cluster into `/etc/hosts`.
+    HostsEntries(hosts_entries),
+    /// Installs packages.
+    Packages(packages),
+    /// Installs containerd and what kubelet needs.
+    NodePackages(node_packages),
+    /// Runs a service that has read its files.
+    Service(service),
 }

@@ -10,6 +10,7 @@ pub mod facts;
 pub mod file;
 pub mod job;
 pub mod probe;
+pub mod sample;
 pub mod transport;
 
 use std::sync::Arc;

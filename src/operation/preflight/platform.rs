@@ -5,9 +5,7 @@ use semver::Version;
 use super::{Examined, Severity, Verdict, is_ignored, unless_ignored};
 use crate::inventory::version::KubeVersion;
 use crate::inventory::{Inventory, Role};
-
-/// `ID`s and `ID_LIKE`s of os-release whose package manager quorate can drive.
-const FAMILIES: &[&str] = &["debian", "ubuntu", "rhel", "fedora", "centos"];
+use crate::os::{FAMILIES, Family};
 
 /// From this minor on kubelet refuses to start on cgroup v1 unless it is told not to.
 const CGROUP_V1_REFUSED: u16 = 35;
@@ -30,18 +28,16 @@ pub(super) fn judge(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Ve
 
 fn judge_system(host: &Examined<'_>, verdict: &mut Verdict) {
     let machine = host.machine;
-    let is_known = std::iter::once(&machine.os_id)
-        .chain(&machine.os_like)
-        .any(|id| FAMILIES.contains(&id.as_str()));
-    if !is_known {
+    if Family::of(machine).is_none() {
         let name = [&machine.os_name, &machine.os_id]
             .into_iter()
             .find(|name| !name.is_empty())
             .map_or("unknown", String::as_str);
+        let known: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
         verdict.refusals.push(host.finding(
             "os",
             format!("the operating system is {}", crate::text::escape(name)),
-            "install a Debian, Ubuntu, or RHEL-like distribution",
+            format!("use a distribution of these families: {}", known.join(", ")),
         ));
     }
     if machine.init != "systemd" {
