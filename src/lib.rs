@@ -15,6 +15,4 @@ pub mod report;
 pub mod secret;
 pub mod state;
 pub mod template;
-#[cfg(test)]
-pub(crate) mod testing;
 pub mod text;

@@ -205,7 +205,7 @@ mod tests {
                 .get(..cut)
                 .expect("ASCII")
                 .lines()
-                .filter(|line| line.ends_with("}}"))
+                .filter(|line| lines.iter().any(|whole| whole == line))
                 .count();
             assert_eq!(
                 read_file(&path).expect("readable").len(),
