@@ -2,6 +2,7 @@
 pub mod action;
 pub mod cluster;
 pub mod cli;
+pub mod cluster;
 pub mod engine;
 pub mod error;
 pub mod host;
