@@ -1,5 +1,6 @@
 //! quorate: bare Linux hosts to a highly available Kubernetes control plane, over nothing but SSH.
 pub mod action;
+pub mod cluster;
 pub mod cli;
 pub mod engine;
 pub mod error;

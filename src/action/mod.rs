@@ -326,6 +326,12 @@ macro_rules! actions {
 actions! {
     /// Renders a template into a file.
     Template(template),
+    /// Founds the cluster on one master, if no host holds its CA yet.
+    ControlPlaneInit(control_plane_init),
+    /// Makes a master part of the control plane and its etcd.
+    ControlPlaneJoin(control_plane_join),
+    /// Makes a worker part of the cluster.
+    WorkerJoin(worker_join),
     /// Puts every host of the cluster into `/etc/hosts`.
     HostsEntries(hosts_entries),
     /// Installs packages.
