@@ -207,7 +207,7 @@ pub async fn join(
     let now = plane.of(&seed.node.name).map_or(0, |seed| seed.report.clock);
     let token = Token::generate();
     let extras = extras(cx.inventory, role, &token, Some(ca));
-    let config = cx.templates.render_with("kubeadm/join.yaml", cx, &extras)?;
+    let config = cx.templates.render_with("kubeadm/join.yaml", cx, extras)?;
     let mut files = vec![("join.yaml".to_owned(), config.into_bytes())];
     if role == Role::Master {
         files.extend(read_pki(seed).await?);
