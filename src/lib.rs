@@ -16,3 +16,5 @@ pub mod secret;
 pub mod state;
 pub mod template;
 pub mod text;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,6 +1,8 @@
 //! One file per command: what it reads, what it refuses, which playbook it walks, what must be true at the end.
 
 pub mod exec;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod forecast;
 pub mod lab;
 pub mod plan;
