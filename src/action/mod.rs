@@ -340,6 +340,8 @@ actions! {
     ControlPlaneInit(control_plane_init),
     /// Makes a master part of the control plane and its etcd.
     ControlPlaneJoin(control_plane_join),
+    /// Brings the control plane of a master in line with the shared configuration.
+    ControlPlaneConfig(control_plane_config),
     /// Makes a worker part of the cluster.
     WorkerJoin(worker_join),
     /// Puts the cluster's CA on a load balancer.

@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod ca;
+pub mod candidates;
 pub mod etcd;
 pub mod join;
 pub mod kubeadm;
