@@ -398,7 +398,7 @@ fn unknown_choice(word: &str, variants: &'static [&'static str]) -> Error {
 
 /// The entries of a map.
 struct Entries<'a> {
-    entries: std::vec::IntoIter<&'a (Key, Node)>,
+    rest: std::vec::IntoIter<&'a (Key, Node)>,
     current: Option<&'a (Key, Node)>,
     sink: &'a Sink,
 }
@@ -406,7 +406,7 @@ struct Entries<'a> {
 impl<'a> Entries<'a> {
     fn new(entries: Vec<&'a (Key, Node)>, sink: &'a Sink) -> Self {
         Self {
-            entries: entries.into_iter(),
+            rest: entries.into_iter(),
             current: None,
             sink,
         }
@@ -420,7 +420,7 @@ impl<'a> MapAccess<'a> for Entries<'a> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Error> {
-        self.current = self.entries.next();
+        self.current = self.rest.next();
         let Some((key, _)) = self.current else {
             return Ok(None);
         };
@@ -437,7 +437,7 @@ impl<'a> MapAccess<'a> for Entries<'a> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.entries.len())
+        Some(self.rest.len())
     }
 }
 
@@ -605,16 +605,12 @@ impl<'a> VariantAccess<'a> for Choice<'a> {
     type Error = Error;
 
     fn unit_variant(self) -> Result<(), Error> {
-        match self.value {
-            None => Ok(()),
-            Some(_) => {
-                let word = self.word;
-                Err(
-                    <Error as de::Error>::custom(format_args!("`{word}` takes no value"))
-                        .with_help(format!("write `{word}` alone")),
-                )
-            }
+        if self.value.is_none() {
+            return Ok(());
         }
+        let word = self.word;
+        let error = <Error as de::Error>::custom(format_args!("`{word}` takes no value"));
+        Err(error.with_help(format!("write `{word}` alone")))
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'a>>(self, seed: T) -> Result<T::Value, Error> {

@@ -164,7 +164,7 @@ pub struct RegistrySpec {
 pub struct ContainerdSpec {
     /// Package that brings it. Default: containerd, or nothing when the packages are preinstalled.
     pub package: Field<String>,
-    /// For hosts that may not lower oom_score_adj.
+    /// For hosts that may not lower `oom_score_adj`.
     #[schemars(extend("default" = false))]
     pub restrict_oom_score_adj: Field<bool>,
     /// Use systemd cgroups. Default: as the host needs it.

@@ -20,7 +20,7 @@ pub struct SshSpec {
     pub identity_file: Field<Shorthand<Vec<Field<String>>>>,
     /// Passphrase of the keys.
     pub passphrase: Field<SecretSpec>,
-    /// known_hosts file to trust instead of the user's.
+    /// `known_hosts` file to trust instead of the user's.
     pub known_hosts: Field<String>,
     /// Jump host `[user@]host[:port]`, or a list of them, outermost first.
     pub jump: Field<Shorthand<Vec<Field<String>>>>,

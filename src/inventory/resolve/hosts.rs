@@ -95,7 +95,7 @@ impl Entry<'_> {
             findings.refuse(self.lengths_differ(names.len(), addresses.len(), &address));
             return None;
         }
-        let ssh_hosts = self.ssh_hosts(spec, names.len(), findings)?;
+        let ssh_hosts = ssh_hosts(spec, names.len(), findings)?;
         let mut hosts = Vec::new();
         for ((name, address_text), ssh_host) in names.into_iter().zip(addresses).zip(ssh_hosts) {
             let mut node = node.clone();
@@ -185,36 +185,35 @@ impl Entry<'_> {
             refuse(spec.taints.given().map(|given| given.key), "taints", whose);
         }
     }
+}
 
-    /// `ssh.host` for each host: one text for one host, a range for a range.
-    fn ssh_hosts(
-        &self,
-        spec: &HostSpec,
-        count: usize,
-        findings: &mut Findings,
-    ) -> Option<Vec<Option<String>>> {
-        let Some(host) = spec.ssh.value().and_then(|ssh| ssh.host.given()) else {
-            return Some(vec![None; count]);
+/// `ssh.host` for each host: one text for one host, a range for a range.
+fn ssh_hosts(
+    spec: &HostSpec,
+    count: usize,
+    findings: &mut Findings,
+) -> Option<Vec<Option<String>>> {
+    let Some(host) = spec.ssh.value().and_then(|ssh| ssh.host.given()) else {
+        return Some(vec![None; count]);
+    };
+    let texts = expanded(host, findings)?;
+    findings.keep(values::word("SSH host", &host.with(texts.first()?.clone())))?;
+    if texts.len() != count {
+        let example = if is_range(&host.value) {
+            "of the same length"
+        } else {
+            "as the name has"
         };
-        let texts = expanded(host, findings)?;
-        findings.keep(values::word("SSH host", &host.with(texts.first()?.clone())))?;
-        if texts.len() != count {
-            let example = if is_range(&host.value) {
-                "of the same length"
-            } else {
-                "as the name has"
-            };
-            findings.refuse(
-                Problem::at(
-                    host.place,
-                    format!("{count} hosts cannot share the SSH host `{}`", host.value),
-                )
-                .help(format!("write a range {example}")),
-            );
-            return None;
-        }
-        Some(texts.into_iter().map(Some).collect())
+        findings.refuse(
+            Problem::at(
+                host.place,
+                format!("{count} hosts cannot share the SSH host `{}`", host.value),
+            )
+            .help(format!("write a range {example}")),
+        );
+        return None;
     }
+    Some(texts.into_iter().map(Some).collect())
 }
 
 /// The texts that a range stands for.

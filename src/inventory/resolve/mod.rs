@@ -50,7 +50,7 @@ pub(super) fn resolve(path: &Utf8Path, spec: &Spec, findings: &mut Findings) -> 
     let cni = settings::cni(&base, &spec.cni, findings);
     let audit = settings::audit(&base, &spec.audit, findings);
     let kubeadm = settings::kubeadm(&spec.kubeadm, findings);
-    let ingress = settings::ingress(spec, kubeadm.as_ref(), findings);
+    let ingress = settings::ingress(spec, &kubeadm, findings);
     let load_balancer = settings::load_balancer(&base, &spec.load_balancer, findings);
     let sysctls = settings::sysctls(&spec.sysctls, findings);
     let overlay = optional(&spec.overlay, findings, |overlay| {
@@ -66,15 +66,15 @@ pub(super) fn resolve(path: &Utf8Path, spec: &Spec, findings: &mut Findings) -> 
         vip: vip?,
         network: network?,
         packages: packages?,
-        images: images?,
+        images,
         containerd,
         cni: cni?,
-        audit: audit?,
+        audit,
         ingress,
         kubelet: spec.kubelet.value().cloned().unwrap_or_default(),
         kube_proxy: spec.kube_proxy.value().cloned().unwrap_or_default(),
-        kubeadm: kubeadm?,
-        load_balancer: load_balancer?,
+        kubeadm,
+        load_balancer,
         sysctls,
         overlay,
         nodes: hosts.hosts.into_iter().map(|host| host.node).collect(),

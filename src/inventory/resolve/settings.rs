@@ -106,13 +106,9 @@ pub(super) fn containerd(
     }
 }
 
-pub(super) fn images(
-    base: &Base,
-    field: &Field<ImagesSpec>,
-    findings: &mut Findings,
-) -> Option<Images> {
+pub(super) fn images(base: &Base, field: &Field<ImagesSpec>, findings: &mut Findings) -> Images {
     let Some(spec) = field.value() else {
-        return Some(Images::default());
+        return Images::default();
     };
     let repository = optional(&spec.repository, findings, values::repository);
     let mut registries = BTreeMap::new();
@@ -122,10 +118,10 @@ pub(super) fn images(
             registries.insert(host, resolved);
         }
     }
-    Some(Images {
+    Images {
         repository,
         registries,
-    })
+    }
 }
 
 fn resolve_registry(base: &Base, spec: &RegistrySpec, findings: &mut Findings) -> Registry {
@@ -197,11 +193,7 @@ fn resolve_manifest(base: &Base, origin: &Given<String>) -> Result<Cni, Problem>
     })
 }
 
-pub(super) fn audit(
-    base: &Base,
-    field: &Field<AuditSpec>,
-    findings: &mut Findings,
-) -> Option<Audit> {
+pub(super) fn audit(base: &Base, field: &Field<AuditSpec>, findings: &mut Findings) -> Audit {
     let absent = AuditSpec::default();
     let spec = field.value().unwrap_or(&absent);
     let policy = optional(&spec.policy, findings, |policy| {
@@ -212,18 +204,18 @@ pub(super) fn audit(
             values::within(given, key, least, u16::MAX)
         })
     };
-    Some(Audit {
+    Audit {
         enabled: spec.enabled.value().copied().unwrap_or(true),
         policy,
         max_age: number(&spec.max_age, "max-age", 0, 30),
         max_backup: number(&spec.max_backup, "max-backup", 0, 10),
         max_size: number(&spec.max_size, "max-size", 1, 100),
-    })
+    }
 }
 
-pub(super) fn kubeadm(field: &Field<KubeadmSpec>, findings: &mut Findings) -> Option<Kubeadm> {
+pub(super) fn kubeadm(field: &Field<KubeadmSpec>, findings: &mut Findings) -> Kubeadm {
     let Some(spec) = field.value() else {
-        return Some(Kubeadm::default());
+        return Kubeadm::default();
     };
     let mut words = |field: &Field<Vec<Field<String>>>, what: &str| {
         let items = field.value().map_or(&[][..], Vec::as_slice);
@@ -232,7 +224,7 @@ pub(super) fn kubeadm(field: &Field<KubeadmSpec>, findings: &mut Findings) -> Op
     let skip_phases = words(&spec.skip_phases, "phase");
     let ignore_preflight_errors = words(&spec.ignore_preflight_errors, "preflight check");
     let sans = spec.cert_sans.value().map_or(&[][..], Vec::as_slice);
-    Some(Kubeadm {
+    Kubeadm {
         cert_sans: list(sans, findings, values::cert_san),
         skip_phases,
         ignore_preflight_errors,
@@ -244,7 +236,7 @@ pub(super) fn kubeadm(field: &Field<KubeadmSpec>, findings: &mut Findings) -> Op
         ),
         scheduler: flags("kube-scheduler", &spec.scheduler, findings),
         etcd: checked_map(&spec.etcd, findings, kubernetes::etcd_flag),
-    })
+    }
 }
 
 fn flags(
@@ -285,11 +277,7 @@ pub(super) fn node_mask(spec: &Spec) -> u8 {
         .unwrap_or(24)
 }
 
-pub(super) fn ingress(
-    spec: &Spec,
-    kubeadm: Option<&Kubeadm>,
-    findings: &mut Findings,
-) -> Option<Ingress> {
+pub(super) fn ingress(spec: &Spec, kubeadm: &Kubeadm, findings: &mut Findings) -> Option<Ingress> {
     let given = spec.ingress.given()?;
     let IngressSpec { http, https } = &given.value;
     if spec
@@ -343,9 +331,10 @@ fn refuse_taken_port(spec: &Spec, findings: &mut Findings) {
     }
 }
 
-fn node_ports(kubeadm: Option<&Kubeadm>) -> RangeInclusive<u16> {
+fn node_ports(kubeadm: &Kubeadm) -> RangeInclusive<u16> {
     kubeadm
-        .and_then(|kubeadm| kubeadm.api_server.get("service-node-port-range"))
+        .api_server
+        .get("service-node-port-range")
         .and_then(|range| range.split_once('-'))
         .and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?))
         .unwrap_or(NODE_PORTS)
@@ -355,16 +344,16 @@ pub(super) fn load_balancer(
     base: &Base,
     field: &Field<LoadBalancerSpec>,
     findings: &mut Findings,
-) -> Option<LoadBalancer> {
+) -> LoadBalancer {
     let absent = LoadBalancerSpec::default();
     let spec = field.value().unwrap_or(&absent);
-    Some(LoadBalancer {
+    LoadBalancer {
         max_connections: or_default(&spec.max_connections, 8000, findings, max_connections),
         stats_user: or_default(&spec.stats_user, "quorate".to_owned(), findings, |user| {
             values::word("user", user)
         }),
         stats_password: optional(&spec.stats_password, findings, |source| base.secret(source)),
-    })
+    }
 }
 
 fn max_connections(given: &Given<i64>) -> Result<u32, Problem> {
