@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use super::super::hosts_spec::HostSpec;
 use super::super::range::{RangeError, expand, is_range};
 use super::super::rules::files::Base;
-use super::super::rules::whole::Host;
+use super::super::rules::hosts::Host;
 use super::super::rules::{Findings, kubernetes, values};
 use super::super::spec::Spec;
 use super::super::{Node, Role, SshSettings};
-use super::{required, ssh};
+use super::{entries, list, required, ssh};
 use crate::input::{Entries, Field, Given, Place, Problem, Shorthand};
 
 /// The hosts that are right, and how many are listed.
@@ -73,8 +73,14 @@ impl Entry<'_> {
         value: &Field<Shorthand<HostSpec>>,
         findings: &mut Findings,
     ) -> Option<Vec<Host>> {
-        let key = self.name.value.as_str();
-        let given = required(value, key, "10.1.1.101", Some(self.name.place), findings);
+        if value.is_absent() {
+            let name = &self.name.value;
+            findings.refuse(
+                Problem::at(self.name.place, format!("`{name}` has no address"))
+                    .help(format!("write `{name}: 10.1.1.101`")),
+            );
+        }
+        let given = value.given();
         let short = HostSpec::default();
         let (spec, address) = match given.map(|given| (&given.value, given)) {
             None => (&short, None),
@@ -197,7 +203,10 @@ fn ssh_hosts(
         return Some(vec![None; count]);
     };
     let texts = expanded(host, findings)?;
-    findings.keep(values::word("SSH host", &host.with(texts.first()?.clone())))?;
+    findings.keep(values::login(
+        "SSH host",
+        &host.with(texts.first()?.clone()),
+    ))?;
     if texts.len() != count {
         let example = if is_range(&host.value) {
             "of the same length"
@@ -231,23 +240,8 @@ fn expanded(given: &Given<String>, findings: &mut Findings) -> Option<Vec<String
 }
 
 fn labels(field: &Field<Entries<String>>, findings: &mut Findings) -> BTreeMap<String, String> {
-    field
-        .value()
+    entries(field, findings)
         .into_iter()
-        .flat_map(Entries::iter)
         .filter_map(|(key, value)| findings.keep(kubernetes::label(key, value)))
-        .collect()
-}
-
-/// The elements of a list, each through its rule.
-pub(super) fn list<T>(
-    items: &[Field<T>],
-    findings: &mut Findings,
-    rule: impl Fn(&Given<T>) -> Result<T, Problem>,
-) -> Vec<T> {
-    items
-        .iter()
-        .filter_map(Field::given)
-        .filter_map(|item| findings.keep(rule(item)))
         .collect()
 }

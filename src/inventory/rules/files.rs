@@ -106,6 +106,12 @@ impl Base {
             )
         };
         match &given.value {
+            SecretSpec::Written => Err(Problem::at(
+                given.place,
+                "a secret does not belong into the inventory",
+            )
+            .secret()
+            .help("write where it is to be had: `{ env: NAME }`, `{ file: PATH }`, `{ command: [pass, show, NAME] }` or `prompt`")),
             SecretSpec::Env(name) if !is_variable(name) => empty("variable", "`{ env: NAME }`"),
             SecretSpec::File(path) if path.is_empty() => empty("file", "`{ file: PATH }`"),
             SecretSpec::Command(words) if words.first().is_none_or(String::is_empty) => {

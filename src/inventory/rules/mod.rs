@@ -1,15 +1,16 @@
 //! What an inventory must fulfil, one small function per rule.
 //!
-//! [`values`] turns one written value into its type or says why not; [`files`] does so for paths; [`whole`] judges what
-//! only shows when several values are seen together. A rule returns its [`Problem`]; [`Findings`] collects them, so
-//! that one run names all.
+//! [`values`] and [`kubernetes`] turn one written value into its type or say why not; [`files`] does so for paths;
+//! [`hosts`] and [`networks`] judge what only shows when several values are seen together. [`Findings`] collects the
+//! [`Problem`]s, so that one run names all.
 
 use crate::input::Problem;
 
 pub mod files;
+pub mod hosts;
 pub mod kubernetes;
+pub mod networks;
 pub mod values;
-pub mod whole;
 
 /// What the rules found.
 #[derive(Debug, Default)]
