@@ -20,7 +20,7 @@ mod tree;
 
 pub use field::{Entries, Field, Given, Shorthand};
 pub use report::{Colour, Severity};
-pub use suggest::{did_you_mean, one_of};
+pub use suggest::{did_you_mean, one_of, question};
 pub use tree::{Key, Kind, Node, Tree};
 
 /// Where something stands: a range of bytes in the file.
@@ -33,6 +33,18 @@ pub struct Place {
 }
 
 impl Place {
+    /// Everything: what a file's top level lies in.
+    pub const EVERYWHERE: Self = Self {
+        start: 0,
+        end: usize::MAX,
+    };
+
+    /// Whether another place lies within this one.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+
     /// The place as a range.
     #[must_use]
     pub fn range(self) -> Range<usize> {
@@ -194,3 +206,6 @@ pub struct Warning {
     /// What, where, and what would be better.
     pub problem: Problem,
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,12 @@ pub fn did_you_mean<'a>(
         .map(|(_, candidate)| candidate)
 }
 
+/// The suggestion as a help text.
+#[must_use]
+pub fn question(meant: &str) -> String {
+    format!("did you mean `{meant}`?")
+}
+
 /// The choices as a help text: ``one of `a`, `b` ``.
 #[must_use]
 pub fn one_of<'a>(choices: impl IntoIterator<Item = &'a str>) -> String {

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 
 use serde::de::{self, Deserializer, Expected, Unexpected, Visitor};
 
-use super::suggest::{did_you_mean, list, one_of};
+use super::suggest::{did_you_mean, list, one_of, question};
 use super::tree::{Key, Kind, Node};
 use super::{Place, Problem};
 use access::{Entries, FieldParts, Items};
@@ -132,7 +132,7 @@ impl<'a> NodeDeserializer<'a> {
 
 fn unknown_key(key: &Key, fields: &'static [&'static str]) -> Problem {
     let help = match did_you_mean(&key.text, fields.iter().copied()) {
-        Some(meant) => format!("did you mean `{meant}`?"),
+        Some(meant) => question(meant),
         None => format!("write {}", one_of(fields.iter().copied())),
     };
     Problem::at(key.place, format!("unknown key `{}`", key.text)).help(help)

@@ -9,7 +9,7 @@ use super::super::rules::hosts::Host;
 use super::super::rules::{Findings, kubernetes, values};
 use super::super::spec::Spec;
 use super::super::{Node, Role, SshSettings};
-use super::{entries, list, required, ssh};
+use super::{Above, entries, list, required, ssh};
 use crate::input::{Entries, Field, Given, Place, Problem, Shorthand};
 
 /// The hosts that are right, and how many are listed.
@@ -85,9 +85,9 @@ impl Entry<'_> {
         let (spec, address) = match given.map(|given| (&given.value, given)) {
             None => (&short, None),
             Some((Shorthand::Text(text), given)) => (&short, Some(given.with(text.clone()))),
-            Some((Shorthand::Whole(spec), _)) => {
-                let place = Some(self.name.place);
-                let address = required(&spec.address, "address", "10.1.1.101", place, findings);
+            Some((Shorthand::Whole(spec), given)) => {
+                let above = Above::of(given);
+                let address = required(&spec.address, "address", "10.1.1.101", above, findings);
                 (spec, address.cloned())
             }
         };

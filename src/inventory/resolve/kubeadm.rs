@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::super::rules::{Findings, kubernetes, values};
 use super::super::spec::{IngressSpec, KubeadmSpec, Spec};
 use super::super::{Ingress, Kubeadm};
-use super::{entries, list, required};
+use super::{Above, entries, list, required};
 use crate::input::{Entries, Field, Given, Problem};
 
 /// kube-apiserver's default `service-node-port-range`.
@@ -90,7 +90,7 @@ pub(super) fn ingress(spec: &Spec, kubeadm: &Kubeadm, findings: &mut Findings) -
         );
     }
     let range = node_ports(kubeadm);
-    let above = Some(given.key);
+    let above = Above::of(given);
     let mut node_port = |field, key: &str, example: &str| {
         let port = required(field, key, example, above, findings)?;
         let (least, most) = (*range.start(), *range.end());

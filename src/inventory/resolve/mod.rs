@@ -10,7 +10,7 @@ use super::rules::{Findings, hosts as rules, values};
 use super::spec::{ClusterSpec, Spec};
 use super::version::KubeVersion;
 use super::{Inventory, Role};
-use crate::input::{Entries, Field, Given, Place, Problem};
+use crate::input::{Entries, Field, Given, Place, Problem, question};
 
 mod hosts;
 mod kubeadm;
@@ -27,13 +27,19 @@ pub(super) fn resolve(path: &Utf8Path, spec: &Spec, findings: &mut Findings) -> 
         &spec.cluster,
         "cluster",
         "{ name: NAME, kubernetes: v1.36.2 }",
-        None,
+        Above::TOP,
         findings,
     )
     .map(|cluster| resolve_cluster(cluster, findings));
     let name = cluster.as_ref().and_then(|cluster| cluster.name.clone());
-    let vip = required(&spec.vip, "vip", "{ address: 10.1.1.100 }", None, findings)
-        .and_then(|vip| network::vip(vip, name.as_deref(), &hosts, spec, findings));
+    let vip = required(
+        &spec.vip,
+        "vip",
+        "{ address: 10.1.1.100 }",
+        Above::TOP,
+        findings,
+    )
+    .and_then(|vip| network::vip(vip, name.as_deref(), &hosts, spec, findings));
     let domain = cluster.as_ref().and_then(|cluster| cluster.domain.clone());
     let network = network::network(spec, domain, &hosts, findings);
     count_hosts(spec, &hosts, findings);
@@ -78,17 +84,39 @@ pub(super) fn resolve(path: &Utf8Path, spec: &Spec, findings: &mut Findings) -> 
     })
 }
 
-/// A field that must be there; its absence is reported at the key above it.
+/// The map in which a key may be missing.
+#[derive(Clone, Copy)]
+struct Above {
+    key: Place,
+    place: Place,
+}
+
+impl Above {
+    /// The file's top level.
+    const TOP: Self = Self {
+        key: Place { start: 0, end: 0 },
+        place: Place::EVERYWHERE,
+    };
+
+    fn of<T>(map: &Given<T>) -> Self {
+        Self {
+            key: map.key,
+            place: map.place,
+        }
+    }
+}
+
+/// A field that must be there; its absence is reported at the key above it, unless it is there but misspelt.
 fn required<'a, T>(
     field: &'a Field<T>,
     key: &str,
     example: &str,
-    above: Option<Place>,
+    above: Above,
     findings: &mut Findings,
 ) -> Option<&'a Given<T>> {
-    if field.is_absent() {
+    if field.is_absent() && !findings.suggest(&question(key), above.place) {
         findings.refuse(
-            Problem::at(above.unwrap_or_default(), format!("`{key}` is missing"))
+            Problem::at(above.key, format!("`{key}` is missing"))
                 .help(format!("write `{key}: {example}`")),
         );
     }
@@ -154,7 +182,7 @@ struct Cluster {
 }
 
 fn resolve_cluster(cluster: &Given<ClusterSpec>, findings: &mut Findings) -> Cluster {
-    let above = Some(cluster.key);
+    let above = Above::of(cluster);
     let spec = &cluster.value;
     let name = required(&spec.name, "name", "NAME", above, findings)
         .and_then(|name| findings.keep(values::dns_label("cluster name", &name.value, name.place)));

@@ -8,7 +8,7 @@ use super::super::rules::{Findings, networks, values};
 use super::super::spec::{NetworkSpec, Spec, VipSpec};
 use super::super::{Network, Role, Vip};
 use super::hosts::Hosts;
-use super::{kubeadm, optional, or_default, required};
+use super::{Above, kubeadm, optional, or_default, required};
 use crate::input::{Field, Given, Problem};
 
 /// The router id of every example on the net: never the default.
@@ -31,7 +31,7 @@ pub(super) fn vip(
         managed,
     } = &vip.value;
     let address =
-        required(address, "address", "10.1.1.100", Some(vip.key), findings).and_then(|given| {
+        required(address, "address", "10.1.1.100", Above::of(vip), findings).and_then(|given| {
             let address = findings.keep(values::host_address(&given.value, given.place))?;
             Some(given.with(address))
         });

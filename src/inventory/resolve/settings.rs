@@ -10,7 +10,7 @@ use super::super::spec::{
 };
 use super::super::{Audit, Cni, Containerd, Images, LoadBalancer, PackageSource, Registry};
 use super::kubeadm::checked_map;
-use super::{entries, list, optional, or_default, required};
+use super::{Above, entries, list, optional, or_default, required};
 use crate::input::{Entries, Field, Given, Problem};
 
 pub(super) fn packages(
@@ -53,7 +53,7 @@ fn mirror(
     given: &Given<PackagesSpec>,
     findings: &mut Findings,
 ) -> Option<PackageSource> {
-    let above = Some(given.key);
+    let above = Above::of(given);
     let spec = &given.value;
     let url = required(
         &spec.url,
@@ -161,7 +161,7 @@ pub(super) fn cni(base: &Base, field: &Field<CniSpec>, findings: &mut Findings) 
                 manifest,
                 "manifest",
                 "FILE_OR_URL",
-                Some(given.key),
+                Above::of(given),
                 findings,
             )
             .and_then(|origin| findings.keep(resolve_manifest(base, origin))),

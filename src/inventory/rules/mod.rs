@@ -4,7 +4,7 @@
 //! [`hosts`] and [`networks`] judge what only shows when several values are seen together. [`Findings`] collects the
 //! [`Problem`]s, so that one run names all.
 
-use crate::input::Problem;
+use crate::input::{Place, Problem};
 
 pub mod files;
 pub mod hosts;
@@ -38,6 +38,14 @@ impl Findings {
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
+    }
+
+    /// Whether a problem within a place suggests this already.
+    pub fn suggest(&self, help: &str, place: Place) -> bool {
+        self.problems.iter().any(|problem| {
+            problem.help.as_deref() == Some(help)
+                && problem.place.is_some_and(|inner| place.contains(inner))
+        })
     }
 
     /// Allows, with a word.

@@ -1,6 +1,6 @@
 //! A good inventory, and what loading says once it is changed.
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use quorate::inventory::{Inventory, Loaded};
 
 /// A highly available cluster without any mistake or warning.
@@ -49,4 +49,12 @@ pub fn refused(changes: &[(&str, &str)]) -> String {
 /// The changed inventory, which must load.
 pub fn loaded(changes: &[(&str, &str)]) -> Loaded {
     load(&changed(changes)).unwrap_or_else(|report| panic!("{report}"))
+}
+
+/// Path of a sample inventory.
+pub fn sample(name: &str) -> Utf8PathBuf {
+    Utf8PathBuf::from(format!(
+        "{}/inventory/{name}.yaml",
+        env!("CARGO_MANIFEST_DIR")
+    ))
 }
