@@ -169,6 +169,11 @@ impl<T: JsonSchema> JsonSchema for Shorthand<T> {
     }
 }
 
+/// What the schema says of a text that may look like a number or a truth value (`net.core.somaxconn: 1024`).
+#[derive(JsonSchema)]
+#[schemars(inline, extend("type" = ["string", "number", "boolean"]))]
+pub struct AnyScalar;
+
 /// A map whose keys the user chooses, in the order of the file, each with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entries<T>(pub Vec<(Given<String>, Field<T>)>);

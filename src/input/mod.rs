@@ -18,7 +18,7 @@ mod report;
 mod suggest;
 mod tree;
 
-pub use field::{Entries, Field, Given, Shorthand};
+pub use field::{AnyScalar, Entries, Field, Given, Shorthand};
 pub use report::{Colour, Severity};
 pub use suggest::{did_you_mean, one_of, question};
 pub use tree::{Key, Kind, Node, Tree};

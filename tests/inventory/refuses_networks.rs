@@ -63,6 +63,13 @@ fn refuses_pods_and_services_that_overlap() {
 #[test]
 fn refuses_pods_and_hosts_that_overlap() {
     assert_snapshot!(refused(&[("pods: 10.244.0.0/16", "pods: 10.1.0.0/16")]), @r"
+      × the VIP 10.1.1.100 is in the pod network 10.1.0.0/16
+       ╭─[inventory.yaml:5:12]
+     5 │   address: 10.1.1.100
+       ·            ^^^^^^^^^^
+       ╰────
+      help: choose a free address in the load balancers' network
+
       × pod network 10.1.0.0/16 overlaps the hosts' network 10.1.1.0/24
        ╭─[inventory.yaml:7:9]
      7 │   pods: 10.1.0.0/16
@@ -75,7 +82,7 @@ fn refuses_pods_and_hosts_that_overlap() {
         ╰────
       help: choose another: `network: { pods: CIDR }`
 
-    1 error in inventory.yaml
+    2 errors in inventory.yaml
     ");
 }
 
@@ -243,6 +250,20 @@ fn refuses_a_router_id_outside_the_range() {
        ·              ^^^
        ╰────
       help: write a number from 1 to 255
+
+    1 error in inventory.yaml
+    ");
+}
+
+#[test]
+fn refuses_a_vip_in_a_cluster_network() {
+    assert_snapshot!(refused(&[("address: 10.1.1.100", "address: 10.96.0.1\n  managed: false"), ("lb:\n  lb1: 10.1.1.11\n  lb2: 10.1.1.12\n", "")]), @r"
+      × the VIP 10.96.0.1 is in the service network 10.96.0.0/12
+       ╭─[inventory.yaml:5:12]
+     5 │   address: 10.96.0.1
+       ·            ^^^^^^^^^
+       ╰────
+      help: choose a free address in the load balancers' network
 
     1 error in inventory.yaml
     ");

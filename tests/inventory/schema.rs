@@ -32,7 +32,9 @@ fn mistakes(root: &Value, schema: &Value, node: &Node, path: &str) -> Vec<String
             .into_iter()
             .collect();
     }
+    let is_any_scalar = schema.get("type").is_some_and(Value::is_array);
     match (&node.kind, schema.get("type").and_then(Value::as_str)) {
+        (Kind::Scalar { .. }, None) if is_any_scalar => Vec::new(),
         (_, None) if schema == &Value::Bool(true) => Vec::new(),
         (Kind::Mapping(entries), Some("object")) => {
             let missing = schema
@@ -105,7 +107,7 @@ fn accepts_the_samples() {
 #[test]
 fn accepts_every_form_of_a_value() {
     let text = GOOD.replace("ssh: { user: ops }", "ssh: { identity-file: [a, b], jump: bastion, sudo-password: prompt, passphrase: { command: [pass, x] } }")
-        .replace("cni: none", "cni: { bridge: {} }\nkubelet: { maxPods: 50, evictionHard: { memory.available: 5% } }")
+        .replace("cni: none", "cni: { bridge: {} }\nsysctls: { net.core.somaxconn: 1024 }\nkubelet: { maxPods: 50, evictionHard: { memory.available: 5% } }")
         .replace("worker1: 10.1.1.201", "worker1: { address: 10.1.1.201, ssh: { port: 2222 } }");
     assert_eq!(check(&text), Vec::<String>::new());
 }

@@ -1,5 +1,7 @@
 //! The VIP and the cluster's networks.
 
+use std::net::Ipv4Addr;
+
 use ipnetwork::Ipv4Network;
 use sha2::{Digest, Sha256};
 
@@ -126,11 +128,20 @@ pub(super) fn network(
     }
     let (pods, services) = (pods?, services?);
     networks::networks_are_disjoint(pods, services, &hosts.hosts, local.as_ref(), findings);
+    if let Some(address) = address_of(spec) {
+        networks::vip_is_outside(&address, [pods, services], findings);
+    }
     Some(Network {
         pods: pods.network,
         services: services.network,
         domain: domain?,
     })
+}
+
+/// The VIP's address, if it is one.
+fn address_of(spec: &Spec) -> Option<Given<Ipv4Addr>> {
+    let given = spec.vip.value()?.address.given()?;
+    Some(given.with(given.value.parse().ok()?))
 }
 
 fn cidr(

@@ -54,6 +54,21 @@ pub fn vip_is_free(vip: &Given<Ipv4Addr>, hosts: &[Host], findings: &mut Finding
     }
 }
 
+/// The VIP is not an address of pods or services.
+pub fn vip_is_outside(vip: &Given<Ipv4Addr>, clusters: [Cidr; 2], findings: &mut Findings) {
+    for Cidr { what, network, .. } in clusters {
+        if network.contains(vip.value) {
+            findings.refuse(
+                Problem::at(
+                    vip.place,
+                    format!("the VIP {} is in the {what} network {network}", vip.value),
+                )
+                .help("choose a free address in the load balancers' network"),
+            );
+        }
+    }
+}
+
 /// The VIP is in every load balancer's network, and neither its first nor its last address.
 ///
 /// That network is `network.hosts`, or else the /24 around the load balancer's address: hosts are listed without a prefix.
