@@ -391,3 +391,6 @@ fn certificate_fault(
         .is_err()
         .then_some("is not valid now or its signature is wrong")
 }
+
+#[cfg(test)]
+mod tests;

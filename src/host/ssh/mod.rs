@@ -490,6 +490,12 @@ impl Answered {
     }
 }
 
+/// The script that reads these probes, for measurements: what another client has to run to read the same.
+#[must_use]
+pub fn probe_script(probes: &[Probe]) -> String {
+    Questions::of(probes).compile(Nonce::random()).text
+}
+
 /// Whether an error may pass by itself while a host reboots or a network heals; a host that boots refuses logins at first.
 fn may_pass(error: &HostError) -> bool {
     matches!(
