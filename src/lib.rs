@@ -1,6 +1,5 @@
 //! quorate: bare Linux hosts to a highly available Kubernetes control plane, over nothing but SSH.
 pub mod action;
-pub mod cluster;
 pub mod cli;
 pub mod cluster;
 pub mod engine;
@@ -16,4 +15,6 @@ pub mod report;
 pub mod secret;
 pub mod state;
 pub mod template;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod text;
