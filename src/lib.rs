@@ -15,6 +15,6 @@ pub mod report;
 pub mod secret;
 pub mod state;
 pub mod template;
-pub mod text;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod text;

@@ -97,7 +97,11 @@ pub enum Start {
 
 /// `kubeadm init` with this InitConfiguration and the host's `cluster.yaml`.
 #[must_use]
-pub fn init(inventory: &Inventory, start: Start, config: String) -> (Script, Vec<(String, Vec<u8>)>) {
+pub fn init(
+    inventory: &Inventory,
+    start: Start,
+    config: String,
+) -> (Script, Vec<(String, Vec<u8>)>) {
     let mut flags = kubeadm_flags(inventory, "init");
     let ignores_all = flags.iter().any(|flag| flag.ends_with("=all"));
     if start == Start::Continued && !ignores_all {
@@ -109,7 +113,10 @@ pub fn init(inventory: &Inventory, start: Start, config: String) -> (Script, Vec
 
 /// `kubeadm join` with these files: `join.yaml`, for a master also the cluster's CAs and `applied`.
 #[must_use]
-pub fn join(inventory: &Inventory, files: Vec<(String, Vec<u8>)>) -> (Script, Vec<(String, Vec<u8>)>) {
+pub fn join(
+    inventory: &Inventory,
+    files: Vec<(String, Vec<u8>)>,
+) -> (Script, Vec<(String, Vec<u8>)>) {
     let flags = kubeadm_flags(inventory, "join");
     let script = with_flags(Script::new("kubeadm-join", JOIN), inventory, flags);
     (script, files)
@@ -189,5 +196,10 @@ pub async fn follow(
 
 /// Names this start: one task may have to reset and join twice, so run and task alone would find the earlier end.
 fn token(effect: &Effect<'_>) -> String {
-    format!("{}-{}-{:08x}", effect.run, effect.task, rand::random::<u32>())
+    format!(
+        "{}-{}-{:08x}",
+        effect.run,
+        effect.task,
+        rand::random::<u32>()
+    )
 }

@@ -73,7 +73,10 @@ impl Site {
         for probe in preflight::probes(&self.inventory, node) {
             readings = match probe {
                 Probe::Script(script) => {
-                    let said = self.scripts.get(&node.name).map_or("joined no\nend\n", String::as_str);
+                    let said = self
+                        .scripts
+                        .get(&node.name)
+                        .map_or("joined no\nend\n", String::as_str);
                     readings.with_script(script, 0, said)
                 }
                 Probe::File(path) => match self.authorities.get(&node.name) {

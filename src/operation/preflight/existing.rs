@@ -68,10 +68,7 @@ fn other_cluster(
     };
     Some(host.finding(
         "cluster-ca",
-        format!(
-            "it has joined a cluster ({}), but {masters}",
-            ca.short()
-        ),
+        format!("it has joined a cluster ({}), but {masters}", ca.short()),
         RESET,
     ))
 }
@@ -85,7 +82,9 @@ fn other_endpoint(inventory: &Inventory, host: &Examined<'_>) -> Option<Finding>
         format!("{}:{}", inventory.vip.address, inventory.vip.port),
         format!("{}:{}", host.node.address, super::API_SERVER_PORT),
     ];
-    let named = endpoint.trim_start_matches("https://").trim_end_matches('/');
+    let named = endpoint
+        .trim_start_matches("https://")
+        .trim_end_matches('/');
     if ours.iter().any(|ours| ours == named) {
         return None;
     }
@@ -96,7 +95,9 @@ fn other_endpoint(inventory: &Inventory, host: &Examined<'_>) -> Option<Finding>
             crate::text::escape(endpoint),
             inventory.control_plane_endpoint()
         ),
-        format!("an endpoint cannot be changed by provisioning: write that one under `vip:`; {RESET}"),
+        format!(
+            "an endpoint cannot be changed by provisioning: write that one under `vip:`; {RESET}"
+        ),
     ))
 }
 

@@ -130,7 +130,9 @@ mod tests {
     fn clones_are_refused_and_a_shared_product_uuid_only_noted() {
         type Clone = fn(&mut Machine, &Machine);
         let cases: [(&str, Clone); 3] = [
-            ("hostname", |to, from| to.hostname.clone_from(&from.hostname)),
+            ("hostname", |to, from| {
+                to.hostname.clone_from(&from.hostname)
+            }),
             ("machine-id", |to, from| {
                 to.machine_id.clone_from(&from.machine_id);
             }),
@@ -169,9 +171,6 @@ mod tests {
         let mut site = Site::new();
         site.machine("master1").machine_id.clear();
         site.machine("master2").machine_id.clear();
-        assert_eq!(
-            checks(&site.judge().refusals),
-            ["machine-id", "machine-id"]
-        );
+        assert_eq!(checks(&site.judge().refusals), ["machine-id", "machine-id"]);
     }
 }

@@ -114,7 +114,9 @@ fn judge_ports(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Verdict
         verdict.refusals.push(host.finding(
             "port",
             format!("port {port}, which {owner} needs, is held by {process}"),
-            format!("stop it and keep it from starting, or move it; `ss -ltnp sport = :{port}` shows it"),
+            format!(
+                "stop it and keep it from starting, or move it; `ss -ltnp sport = :{port}` shows it"
+            ),
         ));
     }
 }
@@ -197,10 +199,7 @@ pub(super) fn judge_virtual_ip(
         if host.facts.virtual_ip == Answer::Unknown {
             verdict.warnings.push(host.finding(
                 "virtual-ip",
-                format!(
-                    "could not ask whether {} is in use",
-                    inventory.vip.address
-                ),
+                format!("could not ask whether {} is in use", inventory.vip.address),
                 "install ping on it for this check",
             ));
         }
@@ -237,12 +236,7 @@ fn stranger(inventory: &Inventory, hosts: &[Examined<'_>]) -> Option<Finding> {
 
 fn foreign_router(inventory: &Inventory, host: &Examined<'_>) -> Option<Finding> {
     let id = inventory.vip.router_id;
-    let is_ours = |address: &Ipv4Addr| {
-        inventory
-            .nodes
-            .iter()
-            .any(|node| node.address == *address)
-    };
+    let is_ours = |address: &Ipv4Addr| inventory.nodes.iter().any(|node| node.address == *address);
     let (address, _) = host
         .facts
         .routers
@@ -324,8 +318,19 @@ mod tests {
                 port,
                 process: process.to_owned(),
             }];
-            site.script(host, if joined { "joined yes\n" } else { "joined no\n" });
-            assert_eq!(site.judge().is_refusal(), refused, "{host} {port} {process}");
+            site.script(
+                host,
+                if joined {
+                    "joined yes\n"
+                } else {
+                    "joined no\n"
+                },
+            );
+            assert_eq!(
+                site.judge().is_refusal(),
+                refused,
+                "{host} {port} {process}"
+            );
         }
     }
 
@@ -362,10 +367,7 @@ mod tests {
         }
         let mut site = Site::new();
         site.script("lb1", "joined no\nlistened no\nvip unknown\n");
-        assert_eq!(
-            checks(&site.judge().warnings),
-            ["virtual-ip", "router-id"]
-        );
+        assert_eq!(checks(&site.judge().warnings), ["virtual-ip", "router-id"]);
     }
 
     #[test]

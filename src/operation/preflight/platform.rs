@@ -140,9 +140,10 @@ fn containerd_misfit(
         }
         CRI_V1.. if older(1, 6, 0) => Some((Severity::Refuse, "needs containerd 1.6 or newer")),
         36.. if older(2, 2, 0) => Some((Severity::Warn, "is supported on 2.2 and newer")),
-        35 if !is_supported(containerd, &[(1, 7, 28), (2, 1, 5), (2, 2, 0)]) => {
-            Some((Severity::Warn, "is supported on 1.7.28, 2.1.5, 2.2 and newer"))
-        }
+        35 if !is_supported(containerd, &[(1, 7, 28), (2, 1, 5), (2, 2, 0)]) => Some((
+            Severity::Warn,
+            "is supported on 1.7.28, 2.1.5, 2.2 and newer",
+        )),
         34 if !is_supported(containerd, &[(1, 7, 28), (2, 0, 6), (2, 1, 3)]) => Some((
             Severity::Warn,
             "is supported on 1.7.28, 2.0.6, 2.1.3 and newer",
@@ -156,7 +157,10 @@ fn is_supported(version: &Version, floors: &[(u64, u64, u64)]) -> bool {
     let floor = |&(major, minor, patch): &(u64, u64, u64)| Version::new(major, minor, patch);
     floors.iter().map(floor).any(|floor| {
         *version >= floor && (version.major, version.minor) == (floor.major, floor.minor)
-    }) || floors.last().map(floor).is_some_and(|last| *version >= last)
+    }) || floors
+        .last()
+        .map(floor)
+        .is_some_and(|last| *version >= last)
 }
 
 /// The first `X.Y.Z` in a text like `github.com/containerd/containerd 1.6.20~ds1 …`.
@@ -254,7 +258,10 @@ mod tests {
                 "github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1",
                 "1.6.20",
             ),
-            ("containerd.io v2.2.0 1c4457e00facac03ce1d75f7b6777a7a851e5c41", "2.2.0"),
+            (
+                "containerd.io v2.2.0 1c4457e00facac03ce1d75f7b6777a7a851e5c41",
+                "2.2.0",
+            ),
         ] {
             assert_eq!(version_in(text), version.parse().ok());
         }

@@ -79,7 +79,10 @@ fn judge_swap(host: &Examined<'_>, verdict: &mut Verdict) {
     }
     verdict.warnings.push(host.finding(
         "swap",
-        format!("{} MB of swap are in use as such", host.machine.swap / MEGABYTE),
+        format!(
+            "{} MB of swap are in use as such",
+            host.machine.swap / MEGABYTE
+        ),
         "nothing: it is switched off, now and at boot, before kubelet is started",
     ));
 }
@@ -114,7 +117,11 @@ fn judge_etcd_disk(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Ver
         .get("quota-backend-bytes")
         .and_then(|bytes| bytes.parse().ok())
         .unwrap_or(ETCD_QUOTA);
-    if let Some((free, directory)) = host.facts.etcd_space.as_ref().filter(|(free, _)| *free < quota)
+    if let Some((free, directory)) = host
+        .facts
+        .etcd_space
+        .as_ref()
+        .filter(|(free, _)| *free < quota)
     {
         let severity = if *free < ETCD_QUOTA.min(quota) {
             Severity::Refuse
@@ -147,7 +154,11 @@ fn judge_etcd_disk(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Ver
                 "a small write takes {} ms to be on disk in {} ({}); etcd wants at most {} ms",
                 sync.us / 1000,
                 crate::text::escape(&sync.directory),
-                if sync.is_p99 { "99th percentile" } else { "mean" },
+                if sync.is_p99 {
+                    "99th percentile"
+                } else {
+                    "mean"
+                },
                 SYNC_WARNED_US / 1000
             ),
             "put /var/lib/etcd on a local SSD of its own; on a slow disk leaders change under load",
@@ -156,7 +167,11 @@ fn judge_etcd_disk(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Ver
 }
 
 fn gigabytes(bytes: u64) -> String {
-    format!("{}.{} GB", bytes / GIGABYTE, bytes % GIGABYTE * 10 / GIGABYTE)
+    format!(
+        "{}.{} GB",
+        bytes / GIGABYTE,
+        bytes % GIGABYTE * 10 / GIGABYTE
+    )
 }
 
 #[cfg(test)]
@@ -205,11 +220,31 @@ mod tests {
     #[test]
     fn etcds_disk_must_hold_its_quota_and_be_quick() {
         for (said, quota, refused, warned) in [
-            ("space 20971520 /var/lib/etcd\nsync p99 2000 /var/lib/etcd", None, None, None),
+            (
+                "space 20971520 /var/lib/etcd\nsync p99 2000 /var/lib/etcd",
+                None,
+                None,
+                None,
+            ),
             ("space 1048576 /var/lib/etcd", None, Some("etcd-disk"), None),
-            ("space 5242880 /var/lib/etcd", Some("8589934592"), None, Some("etcd-disk")),
-            ("sync p99 25000 /var/lib/etcd", None, None, Some("etcd-latency")),
-            ("sync mean 11000 /var/lib/etcd", None, None, Some("etcd-latency")),
+            (
+                "space 5242880 /var/lib/etcd",
+                Some("8589934592"),
+                None,
+                Some("etcd-disk"),
+            ),
+            (
+                "sync p99 25000 /var/lib/etcd",
+                None,
+                None,
+                Some("etcd-latency"),
+            ),
+            (
+                "sync mean 11000 /var/lib/etcd",
+                None,
+                None,
+                Some("etcd-latency"),
+            ),
         ] {
             let mut site = Site::new();
             site.inventory.kubeadm.etcd.extend(
