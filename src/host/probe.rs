@@ -1,0 +1,204 @@
+//! Probes: what is read from a host, all of it in one script and one round trip.
+//!
+//! A probe names a fact; a [`Readings`] holds the answers. Probes are typed rather than shell fragments so that the reader
+//! can ask `stat`, `dpkg-query` and `systemctl` once for all of them (a probe costs bytes, not processes), so that equal
+//! probes of different tasks are one, and so that a simulated host can answer from its model.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::command::{Script, Status};
+
+/// One thing to read. Reading changes nothing on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Probe {
+    /// The host itself: see [`Machine`](super::facts::Machine).
+    Machine,
+    /// A file's owner, mode, time and whole content (at most 1 MiB, else its digest only).
+    File(Utf8PathBuf),
+    /// A file's owner, mode, time and digest: for secrets and for what is large.
+    Digest(Utf8PathBuf),
+    /// An installed package.
+    Package(String),
+    /// A systemd unit.
+    Unit(String),
+    /// A sysctl by its dotted name.
+    Sysctl(String),
+    /// Anything else: a read-only script; its standard output and status are the reading.
+    Script(Script),
+}
+
+/// The answers to a set of probes of one host.
+#[derive(Debug, Clone, Default)]
+pub struct Readings {
+    pub(crate) machine: Option<super::facts::Machine>,
+    pub(crate) files: BTreeMap<Utf8PathBuf, FileReading>,
+    pub(crate) packages: BTreeMap<String, PackageReading>,
+    pub(crate) units: BTreeMap<String, UnitReading>,
+    pub(crate) sysctls: BTreeMap<String, Option<String>>,
+    pub(crate) scripts: BTreeMap<Script, ScriptReading>,
+}
+
+/// A file or directory on the host, if it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum FileReading {
+    /// There is nothing of that name.
+    #[default]
+    Absent,
+    /// There is.
+    Present(FileState),
+}
+
+/// What was read of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileState {
+    /// Permission bits, `0o644`.
+    pub mode: u32,
+    /// Owner's name.
+    pub owner: String,
+    /// Group's name.
+    pub group: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Last modification, microseconds since the epoch by the host's clock.
+    pub modified_us: u64,
+    /// What kind of thing and, for a file, what is in it.
+    pub content: FileContent,
+}
+
+/// What is in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileContent {
+    /// A directory.
+    Directory,
+    /// A regular file's bytes.
+    Bytes(Vec<u8>),
+    /// A regular file's SHA-256, lower-case hex.
+    Sha256(String),
+    /// A link, socket or device.
+    Other,
+}
+
+/// A package as the package manager knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PackageReading {
+    /// Installed version, if it is installed completely.
+    pub version: Option<String>,
+    /// Whether it is held (pinned against upgrades).
+    pub held: bool,
+}
+
+/// A systemd unit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UnitReading {
+    /// Whether systemd knows a unit file of that name.
+    pub exists: bool,
+    /// `ActiveState=active`.
+    pub active: bool,
+    /// `UnitFileState` is `enabled`, `static`, `alias` or `generated`.
+    pub enabled: bool,
+    /// `ActiveState` and `SubState` as systemd says them, for messages: `failed/failed`.
+    pub state: String,
+    /// Last change of its state (start, restart and reload all count), microseconds since the epoch by the host's clock.
+    pub changed_us: u64,
+}
+
+/// What a script printed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptReading {
+    /// How it ended.
+    pub status: Status,
+    /// Its standard output.
+    pub stdout: String,
+}
+
+impl ScriptReading {
+    /// Its output, if it returned 0.
+    #[must_use]
+    pub fn success(&self) -> Option<&str> {
+        (self.status == Status::Code(0)).then_some(self.stdout.as_str())
+    }
+}
+
+/// A fact was asked for that no probe had asked for: a bug in an action, not in the world.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` was judged without having been probed")]
+pub struct NotProbed(pub String);
+
+impl Readings {
+    /// The host itself.
+    pub fn machine(&self) -> Result<&super::facts::Machine, NotProbed> {
+        self.machine
+            .as_ref()
+            .ok_or_else(|| NotProbed("machine".to_owned()))
+    }
+
+    /// A file, by whichever of the two file probes.
+    pub fn file(&self, path: &Utf8Path) -> Result<&FileReading, NotProbed> {
+        self.files
+            .get(path)
+            .ok_or_else(|| NotProbed(path.to_string()))
+    }
+
+    /// A package.
+    pub fn package(&self, name: &str) -> Result<&PackageReading, NotProbed> {
+        self.packages
+            .get(name)
+            .ok_or_else(|| NotProbed(name.to_owned()))
+    }
+
+    /// A unit.
+    pub fn unit(&self, name: &str) -> Result<&UnitReading, NotProbed> {
+        self.units
+            .get(name)
+            .ok_or_else(|| NotProbed(name.to_owned()))
+    }
+
+    /// A sysctl's value; `None`: this kernel has none of that name.
+    pub fn sysctl(&self, name: &str) -> Result<Option<&str>, NotProbed> {
+        self.sysctls
+            .get(name)
+            .map(Option::as_deref)
+            .ok_or_else(|| NotProbed(name.to_owned()))
+    }
+
+    /// A script's reading.
+    pub fn script(&self, script: &Script) -> Result<&ScriptReading, NotProbed> {
+        self.scripts
+            .get(script)
+            .ok_or_else(|| NotProbed(script.name.to_owned()))
+    }
+
+    /// Takes newer readings over these.
+    pub fn update(&mut self, newer: Self) {
+        if newer.machine.is_some() {
+            self.machine = newer.machine;
+        }
+        self.files.extend(newer.files);
+        self.packages.extend(newer.packages);
+        self.units.extend(newer.units);
+        self.sysctls.extend(newer.sysctls);
+        self.scripts.extend(newer.scripts);
+    }
+}
+
+impl FileReading {
+    /// The file, if it is there.
+    #[must_use]
+    pub fn present(&self) -> Option<&FileState> {
+        match self {
+            Self::Absent => None,
+            Self::Present(state) => Some(state),
+        }
+    }
+
+    /// The file's text, if it is there and was read whole.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self.present().map(|state| &state.content) {
+            Some(FileContent::Bytes(bytes)) => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        }
+    }
+}

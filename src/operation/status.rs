@@ -1,0 +1,5 @@
+//! stub
+/// s
+pub async fn status(_s: &super::Session) -> Result<(), crate::error::Error> {
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Foreign text on its way to a terminal.
+
+/// Lines of a command's output that are shown with an error.
+const SHOWN_LINES: usize = 20;
+
+/// The last lines of what a host said, escaped for the terminal.
+#[must_use]
+pub fn last_lines(bytes: &[u8]) -> String {
+    let text = escape(&String::from_utf8_lossy(bytes));
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines
+        .get(lines.len().saturating_sub(SHOWN_LINES)..)
+        .unwrap_or_default()
+        .join("\n")
+}
+
+/// Makes control characters (terminal escapes among them) visible; keeps newlines and tabs.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    text.chars()
+        .flat_map(|character| match character {
+            '\n' | '\t' => vec![character],
+            '\r' => Vec::new(),
+            _ if character.is_control() => character.escape_default().collect(),
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                character.escape_unicode().collect()
+            }
+            _ => vec![character],
+        })
+        .collect()
+}
