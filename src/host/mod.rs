@@ -11,6 +11,7 @@ pub mod file;
 pub mod job;
 pub mod probe;
 pub mod sample;
+pub mod simulated;
 pub mod transport;
 
 use std::sync::Arc;
