@@ -83,8 +83,8 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The lab.
-    #[error("{0}")]
-    Lab(String),
+    #[error(transparent)]
+    Lab(#[from] crate::operation::lab::LabError),
 }
 
 impl Error {
@@ -113,6 +113,7 @@ impl Error {
         match self {
             Self::Read { source, .. } | Self::Engine(EngineError::Lock(source)) => source.help(),
             Self::Judge { source, .. } => source.help(),
+            Self::Lab(error) => error.help(),
             _ => None,
         }
     }

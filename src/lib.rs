@@ -1,7 +1,7 @@
 //! quorate: bare Linux hosts to a highly available Kubernetes control plane, over nothing but SSH.
 pub mod action;
-pub mod cluster;
 pub mod cli;
+pub mod cluster;
 pub mod engine;
 pub mod error;
 pub mod host;
@@ -15,4 +15,6 @@ pub mod report;
 pub mod secret;
 pub mod state;
 pub mod template;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod text;

@@ -216,7 +216,7 @@ async fn init(effect: &Effect<'_>, start: Start) -> Result<Token, ActionError> {
     let cx = &effect.cx;
     let token = Token::generate();
     let extras = extras(cx.inventory, Role::Master, &token, None);
-    let config = cx.templates.render_with("kubeadm/init.yaml", cx, &extras)?;
+    let config = cx.templates.render_with("kubeadm/init.yaml", cx, extras)?;
     kubeadm::run(
         effect,
         "kubeadm-init",

@@ -3,13 +3,13 @@
 //! *Why*: kubeadm's etcd join looks up node names, and a name server that does not answer costs it tens of seconds per
 //! look-up. The entries stand in a marked block; the rest of the file belongs to others and is not touched.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::remote_file::{Mode, Wanted};
+use super::remote_file::{self, Wanted};
 use super::{Action, ActionError, Change, Check, Context, Effect};
-use crate::host::probe::{FileState, Probe};
+use crate::host::probe::Probe;
 use crate::inventory::Inventory;
 
 const PATH: &str = "/etc/hosts";
@@ -43,26 +43,13 @@ impl Action for HostsEntries {
     }
 }
 
-/// The file with our block in it, keeping the mode and owner that it has.
+/// The file with our block in it.
 fn wanted(cx: &Context<'_>) -> Result<Wanted, ActionError> {
     let entries = entries(cx.inventory);
-    let reading = cx.facts().file(Utf8Path::new(PATH))?;
-    match (reading.present(), reading.text()) {
-        (None, _) => Ok(Wanted::public(PATH, with_block("", &entries))),
-        (Some(state), Some(text)) => Ok(beside(state, with_block(text, &entries))),
-        (Some(_), None) => Err(ActionError::Unsafe {
-            why: format!("{PATH} on {} is not a text file", cx.node.name),
-            help: format!("look at it on {} and make it one", cx.node.name),
-        }),
-    }
-}
-
-fn beside(state: &FileState, content: String) -> Wanted {
-    Wanted {
-        mode: Mode(state.mode),
-        owner: format!("{}:{}", state.owner, state.group),
-        ..Wanted::public(PATH, content)
-    }
+    Ok(match remote_file::foreign_text(PATH, cx)? {
+        None => Wanted::public(PATH, with_block("", &entries)),
+        Some((state, text)) => Wanted::edited(PATH, state, with_block(text, &entries)),
+    })
 }
 
 fn entries(inventory: &Inventory) -> Vec<String> {
@@ -137,7 +124,7 @@ fn mark(is_ours: &mut [bool], first: usize, last: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::probe::Readings;
+    use crate::host::probe::{FileState, Readings};
     use crate::testing::World;
 
     const BLOCK: &str = "# quorate: begin\n10.0.0.1 a\n10.0.0.2 b\n# quorate: end\n";

@@ -21,6 +21,7 @@ use crate::host::error::HostError;
 use crate::host::probe::{NotProbed, Probe, Readings};
 use crate::host::{Host, Hosts};
 use crate::inventory::{Inventory, Node};
+use crate::secret::SecretError;
 use crate::template::{TemplateError, Templates};
 
 /// Something that must hold on a host.
@@ -232,6 +233,9 @@ pub enum ActionError {
     /// A template.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// A secret of the inventory.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// A job on the host ended badly.
     #[error("{what} failed on {host} with {}", status.map_or_else(|| "no exit status: its unit vanished (a reboot?)".to_owned(), |code| format!("status {code}")))]
     Job {
@@ -271,9 +275,11 @@ impl ActionError {
         match self {
             Self::Host(error) => error.output(),
             Self::Job { output, .. } => Some(output),
-            Self::NotProbed(_) | Self::Template(_) | Self::Unsafe { .. } | Self::Waited { .. } => {
-                None
-            }
+            Self::NotProbed(_)
+            | Self::Template(_)
+            | Self::Secret(_)
+            | Self::Unsafe { .. }
+            | Self::Waited { .. } => None,
         }
     }
 
@@ -283,7 +289,11 @@ impl ActionError {
         match self {
             Self::Host(error) => error.help(),
             Self::Unsafe { help, .. } => Some(help.clone()),
-            Self::NotProbed(_) | Self::Template(_) | Self::Job { .. } | Self::Waited { .. } => None,
+            Self::NotProbed(_)
+            | Self::Template(_)
+            | Self::Secret(_)
+            | Self::Job { .. }
+            | Self::Waited { .. } => None,
         }
     }
 }
@@ -338,6 +348,22 @@ actions! {
     Packages(packages),
     /// Installs containerd and what kubelet needs.
     NodePackages(node_packages),
+    /// Loads kernel modules.
+    KernelModules(kernel_modules),
+    /// Sets sysctls.
+    Sysctls(sysctls),
+    /// Switches swap off.
+    SwapOff(swap_off),
+    /// Makes a system user.
+    SystemUser(system_user),
+    /// Makes a password that stays on its host.
+    GeneratedSecret(generated_secret),
+    /// Tells containerd how to reach registries.
+    Registries(registries),
+    /// Adds the Kubernetes package repository.
+    KubernetesRepository(kubernetes_repository),
+    /// Installs kubeadm, kubelet and kubectl at the exact version.
+    KubernetesPackages(kubernetes_packages),
     /// Runs a service that has read its files.
     Service(service),
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -94,6 +94,19 @@ impl Wanted {
             mode: Mode::PUBLIC,
             owner: "root:root".to_owned(),
             secrecy: Secrecy::Public,
+        }
+    }
+
+    /// A file of somebody else's that we edit: its mode and owner stay.
+    pub(crate) fn edited(
+        path: impl Into<Utf8PathBuf>,
+        state: &FileState,
+        content: impl Into<Vec<u8>>,
+    ) -> Self {
+        Self {
+            mode: Mode(state.mode),
+            owner: format!("{}:{}", state.owner, state.group),
+            ..Self::public(path, content)
         }
     }
 
@@ -194,6 +207,22 @@ impl Wanted {
             ),
             help: format!("look at it on {host} and move it away"),
         }
+    }
+}
+
+/// A text file of somebody else's as it is, if it is there.
+pub(crate) fn foreign_text<'a>(
+    path: &'static str,
+    cx: &Context<'a>,
+) -> Result<Option<(&'a FileState, &'a str)>, ActionError> {
+    let reading = cx.facts().file(Utf8Path::new(path))?;
+    match (reading.present(), reading.text()) {
+        (None, _) => Ok(None),
+        (Some(state), Some(text)) => Ok(Some((state, text))),
+        (Some(_), None) => Err(ActionError::Unsafe {
+            why: format!("{path} on {} is not a text file", cx.node.name),
+            help: format!("look at it on {} and make it one", cx.node.name),
+        }),
     }
 }
 

@@ -39,6 +39,11 @@ journalctl -u "$unit" -n 20 --no-pager -o cat >&2
 exit "$code"
 "#;
 
+/// Enables a unit and makes it do something: see [`RUN`].
+pub(crate) fn run(unit: &str, verb: &str) -> Script {
+    Script::new("service-run", RUN).arg(unit).arg(verb)
+}
+
 /// A systemd unit that is enabled, active and not older than the files it reads.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -167,10 +172,7 @@ impl Action for Service {
         let Some(need) = self.need(&effect.cx)? else {
             return Ok(());
         };
-        let script = Script::new("service-run", RUN)
-            .arg(&self.unit)
-            .arg(need.verb.asked());
-        let script = self.files().fold(script, |script, file| script.arg(file.as_str()));
+        let script = self.files().fold(run(&self.unit, need.verb.asked()), |script, file| script.arg(file.as_str()));
         let command = Command::script(script).deadline(DEADLINE);
         effect.host.succeed(&command).await?;
         Ok(())

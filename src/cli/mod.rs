@@ -61,7 +61,7 @@ enum Command {
     /// List earlier runs, or show one as a time line
     Runs(runs::Args),
     /// Real systemd hosts in namespaces on this computer, to try things on
-    Lab(lab::Args),
+    Lab(lab::LabArgs),
     /// Print shell completions
     Completions(completions::Args),
     /// Print the manual page
@@ -126,14 +126,17 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Validate(args) => args.run(),
-        Command::Schema(args) => args.run(),
+        Command::Schema(args) => {
+            args.run();
+            Ok(())
+        }
         Command::Render(args) => args.run(),
         Command::Plan(args) => block_on(args.run()),
         Command::Provision(args) => block_on(args.run()),
         Command::Status(args) => block_on(args.run()),
         Command::Exec(args) => block_on(args.run()),
         Command::Runs(args) => args.run(),
-        Command::Lab(args) => args.run(),
+        Command::Lab(args) => Ok(lab::run(args)?),
         Command::Completions(args) => {
             args.run();
             Ok(())

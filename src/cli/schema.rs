@@ -2,7 +2,6 @@
 
 use clap::ValueEnum;
 
-use crate::error::Error;
 use crate::playbook::Playbook;
 
 /// Arguments.
@@ -21,12 +20,11 @@ enum Of {
 }
 
 impl Args {
-    pub(super) fn run(self) -> Result<(), Error> {
+    pub(super) fn run(self) {
         let schema = match self.of {
             Of::Inventory => crate::inventory::json_schema(),
             Of::Playbook => schemars::schema_for!(Playbook).to_value(),
         };
         crate::report::println(&format!("{schema:#}"));
-        Ok(())
     }
 }

@@ -111,7 +111,12 @@ fn random(length: usize) -> String {
 
 /// What templates of kubeadm's configuration see besides the usual variables.
 #[must_use]
-pub fn extras(inventory: &Inventory, role: Role, token: &Token, ca: Option<&Ca>) -> Map<String, Value> {
+pub fn extras(
+    inventory: &Inventory,
+    role: Role,
+    token: &Token,
+    ca: Option<&Ca>,
+) -> Map<String, Value> {
     let values = json!({
         "token": token.text(),
         "certificate_key": "",
@@ -174,7 +179,9 @@ pub async fn delete_stale_node(
             return Ok(());
         };
         if !node.ready.is_true || node.machine_id == own_machine {
-            (effect.note)(format!("found a Node {name} that an earlier machine left: removed"));
+            (effect.note)(format!(
+                "found a Node {name} that an earlier machine left: removed"
+            ));
             api::succeed(seed, &path, Request::Delete, 404).await?;
             return Ok(());
         }
@@ -204,10 +211,12 @@ pub async fn join(
     let role = cx.node.role;
     let fleet = survey::survey(effect).await?;
     let plane = super::plane::Plane::read(cx.inventory, &fleet);
-    let now = plane.of(&seed.node.name).map_or(0, |seed| seed.report.clock);
+    let now = plane
+        .of(&seed.node.name)
+        .map_or(0, |seed| seed.report.clock);
     let token = Token::generate();
     let extras = extras(cx.inventory, role, &token, Some(ca));
-    let config = cx.templates.render_with("kubeadm/join.yaml", cx, &extras)?;
+    let config = cx.templates.render_with("kubeadm/join.yaml", cx, extras)?;
     let mut files = vec![("join.yaml".to_owned(), config.into_bytes())];
     if role == Role::Master {
         files.extend(read_pki(seed).await?);
@@ -216,7 +225,13 @@ pub async fn join(
         }
     }
     token.create(seed, now).await?;
-    let joined = kubeadm::run(effect, "kubeadm-join", kubeadm::join(cx.inventory, files), deadline).await;
+    let joined = kubeadm::run(
+        effect,
+        "kubeadm-join",
+        kubeadm::join(cx.inventory, files),
+        deadline,
+    )
+    .await;
     let deleted = token.delete(seed).await;
     let followed = joined?;
     deleted?;
@@ -232,8 +247,14 @@ mod tests {
         let token = Token::generate();
         let text = token.text();
         let (id, secret) = text.split_once('.').unwrap_or_default();
-        let is_plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        assert!(id.len() == 6 && id.starts_with(TOKEN_PREFIX) && is_plain(id), "{id}");
+        let is_plain = |part: &str| {
+            part.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        };
+        assert!(
+            id.len() == 6 && id.starts_with(TOKEN_PREFIX) && is_plain(id),
+            "{id}"
+        );
         assert!(secret.len() == 16 && is_plain(secret));
         assert!(!format!("{token:?}").contains(secret));
     }

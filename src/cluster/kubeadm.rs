@@ -10,11 +10,12 @@ use crate::action::{ActionError, Effect};
 use crate::host::command::Script;
 use crate::host::job::Job;
 use crate::inventory::Inventory;
-use crate::inventory::version::{KubeVersion, KubeadmApi};
+use crate::inventory::version::KubeVersion;
+use crate::template::kubeadm_flags;
 
 const INIT: &str = r#"
 set -eu
-validate=$1 ignore=$2 skip=$3
+validate=$1; shift
 quorate=/etc/kubernetes/quorate
 config=$QUORATE_JOB/kubeadm.yaml
 umask 077
@@ -26,17 +27,14 @@ if [ "$validate" = validate ]; then
 fi
 : >$quorate/founding
 sync $quorate/founding
-set -- --config "$config" --skip-token-print --skip-certificate-key-print
-if [ -n "$ignore" ]; then set -- "$@" "--ignore-preflight-errors=$ignore"; fi
-if [ -n "$skip" ]; then set -- "$@" "--skip-phases=$skip"; fi
-kubeadm init "$@"
+kubeadm init --config "$config" --skip-token-print --skip-certificate-key-print "$@"
 echo "${applied%% *}" >$quorate/applied
 rm -f $quorate/founding
 "#;
 
 const JOIN: &str = r#"
 set -eu
-validate=$1 skip=$2
+validate=$1; shift
 quorate=/etc/kubernetes/quorate pki=/etc/kubernetes/pki
 mkdir -p $quorate
 if [ "$validate" = validate ]; then
@@ -53,9 +51,7 @@ if [ -e "$QUORATE_JOB/ca.key" ]; then
         install -m 600 "$QUORATE_JOB/$name" "$pki/$(echo $name | sed s,^etcd-,etcd/,)"
     done
 fi
-set -- --config "$QUORATE_JOB/join.yaml"
-if [ -n "$skip" ]; then set -- "$@" "--skip-phases=$skip"; fi
-kubeadm join "$@"
+kubeadm join --config "$QUORATE_JOB/join.yaml" "$@"
 if [ -s "$QUORATE_JOB/applied" ]; then
     install -m 644 "$QUORATE_JOB/applied" $quorate/applied
 fi
@@ -101,24 +97,28 @@ pub enum Start {
 
 /// `kubeadm init` with this InitConfiguration and the host's `cluster.yaml`.
 #[must_use]
-pub fn init(inventory: &Inventory, start: Start, config: String) -> (Script, Vec<(String, Vec<u8>)>) {
-    let ignore = match start {
-        Start::Fresh => "",
-        Start::Continued => LEFT_BY_INIT,
-    };
-    let script = Script::new("kubeadm-init", INIT)
-        .arg(validation(inventory.kubernetes))
-        .arg(ignore)
-        .arg(skipped(inventory, &INIT_PHASES));
+pub fn init(
+    inventory: &Inventory,
+    start: Start,
+    config: String,
+) -> (Script, Vec<(String, Vec<u8>)>) {
+    let mut flags = kubeadm_flags(inventory, "init");
+    let ignores_all = flags.iter().any(|flag| flag.ends_with("=all"));
+    if start == Start::Continued && !ignores_all {
+        flags.push(format!("--ignore-preflight-errors={LEFT_BY_INIT}"));
+    }
+    let script = with_flags(Script::new("kubeadm-init", INIT), inventory, flags);
     (script, vec![("init.yaml".to_owned(), config.into_bytes())])
 }
 
 /// `kubeadm join` with these files: `join.yaml`, for a master also the cluster's CAs and `applied`.
 #[must_use]
-pub fn join(inventory: &Inventory, files: Vec<(String, Vec<u8>)>) -> (Script, Vec<(String, Vec<u8>)>) {
-    let script = Script::new("kubeadm-join", JOIN)
-        .arg(validation(inventory.kubernetes))
-        .arg(skipped(inventory, &JOIN_PHASES));
+pub fn join(
+    inventory: &Inventory,
+    files: Vec<(String, Vec<u8>)>,
+) -> (Script, Vec<(String, Vec<u8>)>) {
+    let flags = kubeadm_flags(inventory, "join");
+    let script = with_flags(Script::new("kubeadm-join", JOIN), inventory, flags);
     (script, files)
 }
 
@@ -145,46 +145,9 @@ fn validation(version: KubeVersion) -> &'static str {
     if version.minor >= 28 { "validate" } else { "" }
 }
 
-const INIT_PHASES: [&str; 12] = [
-    "preflight",
-    "kubelet-start",
-    "certs",
-    "kubeconfig",
-    "control-plane",
-    "etcd",
-    "upload-config",
-    "upload-certs",
-    "mark-control-plane",
-    "bootstrap-token",
-    "kubelet-finalize",
-    "addon",
-];
-
-const JOIN_PHASES: [&str; 5] = [
-    "preflight",
-    "control-plane-prepare",
-    "check-etcd",
-    "kubelet-start",
-    "control-plane-join",
-];
-
-/// Phases to skip, as a flag: v1beta2 has no field for them; later APIs have, and their templates use it.
-fn skipped(inventory: &Inventory, known: &[&str]) -> String {
-    if inventory.kubernetes.kubeadm_api() != Some(KubeadmApi::V1Beta2) {
-        return String::new();
-    }
-    let is_known = |phase: &&String| {
-        let command = phase.split('/').next().unwrap_or_default();
-        known.contains(&command)
-    };
-    let phases: Vec<&str> = inventory
-        .kubeadm
-        .skip_phases
-        .iter()
-        .filter(is_known)
-        .map(String::as_str)
-        .collect();
-    phases.join(",")
+fn with_flags(script: Script, inventory: &Inventory, flags: Vec<String>) -> Script {
+    let script = script.arg(validation(inventory.kubernetes));
+    flags.into_iter().fold(script, Script::arg)
 }
 
 /// Runs a job on the host of the effect, or follows the one of that name that runs already; a status but 0 is an error.
@@ -233,5 +196,10 @@ pub async fn follow(
 
 /// Names this start: one task may have to reset and join twice, so run and task alone would find the earlier end.
 fn token(effect: &Effect<'_>) -> String {
-    format!("{}-{}-{:08x}", effect.run, effect.task, rand::random::<u32>())
+    format!(
+        "{}-{}-{:08x}",
+        effect.run,
+        effect.task,
+        rand::random::<u32>()
+    )
 }

@@ -132,9 +132,7 @@ fn whole(own: &Member<'_>) -> MasterState {
     match &own.report.node {
         Answer::Http(200, _) => MasterState::Joined,
         Answer::Http(404, _) => MasterState::Settling(Settling::NodeGone),
-        Answer::Absent => {
-            MasterState::HalfJoined("its kubelet never got a certificate".to_owned())
-        }
+        Answer::Absent => MasterState::HalfJoined("its kubelet never got a certificate".to_owned()),
         Answer::Http(..) | Answer::Unreachable => {
             MasterState::Settling(Settling::Pods("its Node cannot be read".to_owned()))
         }

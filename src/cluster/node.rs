@@ -182,7 +182,10 @@ mod tests {
     #[test]
     fn taints_are_read_as_kubectl_writes_them() {
         let taint = Taint::parse("dedicated=gpu:NoSchedule").unwrap();
-        assert_eq!((taint.key.as_str(), taint.value.as_str()), ("dedicated", "gpu"));
+        assert_eq!(
+            (taint.key.as_str(), taint.value.as_str()),
+            ("dedicated", "gpu")
+        );
         assert_eq!(Taint::parse("a:NoExecute").unwrap().value, "");
         assert_eq!(Taint::parse("a"), None);
     }

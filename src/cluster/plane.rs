@@ -161,7 +161,11 @@ impl<'a> Plane<'a> {
     #[must_use]
     pub fn etcd(&self) -> Etcd {
         let mut views: BTreeMap<(MemberId, BTreeSet<MemberId>), Vec<&View>> = BTreeMap::new();
-        for view in self.masters.iter().filter_map(|master| master.etcd.as_ref()) {
+        for view in self
+            .masters
+            .iter()
+            .filter_map(|master| master.etcd.as_ref())
+        {
             views
                 .entry((view.cluster_id, view.members.ids()))
                 .or_default()

@@ -34,9 +34,7 @@ pub async fn survey(effect: &Effect<'_>) -> Result<Fleet, ActionError> {
     Ok(fleet)
 }
 
-async fn read(
-    host: &Host,
-) -> Result<crate::host::probe::Readings, crate::host::error::HostError> {
+async fn read(host: &Host) -> Result<crate::host::probe::Readings, crate::host::error::HostError> {
     host.transport.probe(&report::probes(&host.node)).await
 }
 

@@ -251,7 +251,7 @@ impl Engine<'_> {
         let change = match self.judge(play, step, action, &host.node).await {
             Ok(Check::Satisfied) => return Ok(Ok(false)),
             Ok(Check::Needed(change)) => change,
-            Ok(Check::Unknown { until }) => return Ok(Err(unknown(name, until))),
+            Ok(Check::Unknown { until }) => return Ok(Err(unknown(name, &until))),
             Err(error) => return Ok(Err(error)),
         };
         for what in &change.found {
@@ -448,7 +448,7 @@ fn batches(play: &PlannedPlay) -> Vec<Vec<(usize, &str)>> {
     }
 }
 
-fn unknown(name: &str, until: String) -> ActionError {
+fn unknown(name: &str, until: &str) -> ActionError {
     ActionError::Waited {
         what: format!("`{name}`"),
         waited: Duration::ZERO,

@@ -1,6 +1,8 @@
 //! One file per command: what it reads, what it refuses, which playbook it walks, what must be true at the end.
 
 pub mod exec;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod forecast;
 pub mod lab;
 pub mod plan;
@@ -22,7 +24,7 @@ use crate::host::Hosts;
 use crate::host::connect::ConnectOptions;
 use crate::host::error::HostError;
 use crate::host::probe::Probe;
-use crate::inventory::select::Selector;
+use crate::inventory::select::{SelectError, Selector};
 use crate::inventory::{Inventory, Node};
 use crate::plan::Plan;
 use crate::playbook::Playbook;
@@ -166,24 +168,13 @@ impl Session {
 }
 
 fn selector(inventory: &Inventory, on: &[String]) -> Result<Selector, Error> {
-    let text = if on.is_empty() {
-        "all".to_owned()
-    } else {
-        on.join(",")
-    };
-    let usage = |message: String| Error::Usage { message };
-    let selector =
-        Selector::parse(&text).map_err(|error| usage(format!("--on {text}: {error}")))?;
-    if inventory.nodes.iter().any(|node| selector.matches(node)) {
-        return Ok(selector);
+    if on.is_empty() {
+        return Ok(Selector::all());
     }
-    let names: Vec<&str> = inventory
-        .nodes
-        .iter()
-        .map(|node| node.name.as_str())
-        .collect();
-    Err(usage(format!(
-        "--on {text} selects none of: {}",
-        names.join(", ")
-    )))
+    let usage = |error: SelectError| Error::Usage {
+        message: format!("--on {}: {error}", on.join(",")),
+    };
+    let selector = Selector::parse(&on.join(",")).map_err(usage)?;
+    selector.select(&inventory.nodes).map_err(usage)?;
+    Ok(selector)
 }

@@ -21,14 +21,29 @@ impl Lab {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let base = Utf8PathBuf::from_path_buf(directory.path().to_owned()).expect("UTF-8");
         let (state, home) = (base.join("lab"), base.join("state"));
-        let lab = Self { name: name.to_owned(), _directory: directory, state, home };
-        lab.must(&["lab", "up", "--name", name, "--state-dir", lab.state.as_str()]);
+        let lab = Self {
+            name: name.to_owned(),
+            _directory: directory,
+            state,
+            home,
+        };
+        lab.must(&[
+            "lab",
+            "up",
+            "--name",
+            name,
+            "--state-dir",
+            lab.state.as_str(),
+        ]);
         lab
     }
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-        command.args(words).env("XDG_STATE_HOME", &self.home).env("QUORATE_INVENTORY", self.inventory());
+        command
+            .args(words)
+            .env("XDG_STATE_HOME", &self.home)
+            .env("QUORATE_INVENTORY", self.inventory());
         command.stdin(Stdio::null());
         command
     }
@@ -46,14 +61,25 @@ impl Lab {
     /// Runs quorate and insists on success; its standard output.
     pub fn must(&self, words: &[&str]) -> String {
         let output = self.quorate(words);
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "quorate {words:?}: {}\n{out}\n{err}", output.status);
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "quorate {words:?}: {}\n{out}\n{err}",
+            output.status
+        );
         out.into_owned()
     }
 
     /// Starts quorate and does not wait for it.
     pub fn start(&self, words: &[&str]) -> Child {
-        self.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("quorate starts")
+        self.command(words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("quorate starts")
     }
 
     /// Runs quorate with `--output json`; the object on the last line.
@@ -64,7 +90,9 @@ impl Lab {
 
     /// The state of the cluster, whatever it is.
     pub fn status(&self) -> Value {
-        last_object(&String::from_utf8_lossy(&self.quorate(&["status", "--output", "json"]).stdout))
+        last_object(&String::from_utf8_lossy(
+            &self.quorate(&["status", "--output", "json"]).stdout,
+        ))
     }
 
     /// A fault: `cut`, `heal`, `kill`, `boot`.
@@ -83,14 +111,22 @@ impl Lab {
     }
 
     /// Waits for a condition on the cluster's state.
-    pub fn wait(&self, what: &str, limit: Duration, mut is_so: impl FnMut(&Value) -> bool) -> Value {
+    pub fn wait(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut is_so: impl FnMut(&Value) -> bool,
+    ) -> Value {
         let started = Instant::now();
         loop {
             let status = self.status();
             if is_so(&status) {
                 return status;
             }
-            assert!(started.elapsed() < limit, "{what}: not within {limit:?}; last:\n{status:#}");
+            assert!(
+                started.elapsed() < limit,
+                "{what}: not within {limit:?}; last:\n{status:#}"
+            );
         }
     }
 
@@ -100,14 +136,29 @@ impl Lab {
         let address = text
             .split_once("vip:")
             .and_then(|(_, rest)| rest.split_once("address:"))
-            .and_then(|(_, rest)| rest.split(|c: char| c != '.' && c != ' ' && !c.is_ascii_digit()).next())
+            .and_then(|(_, rest)| {
+                rest.split(|c: char| c != '.' && c != ' ' && !c.is_ascii_digit())
+                    .next()
+            })
             .expect("a virtual IP");
-        format!("{}:6443", address.trim()).parse().expect("an address")
+        format!("{}:6443", address.trim())
+            .parse()
+            .expect("an address")
     }
 
     /// The cluster's CA certificates.
     pub fn ca(&self) -> Vec<u8> {
-        self.quorate(&["lab", "ssh", "--name", &self.name, "master1", "sudo", "cat", "/etc/kubernetes/pki/ca.crt"]).stdout
+        self.quorate(&[
+            "lab",
+            "ssh",
+            "--name",
+            &self.name,
+            "master1",
+            "sudo",
+            "cat",
+            "/etc/kubernetes/pki/ca.crt",
+        ])
+        .stdout
     }
 }
 
@@ -122,5 +173,6 @@ impl Drop for Lab {
 
 fn last_object(text: &str) -> Value {
     let line = text.lines().rev().find(|line| line.starts_with('{'));
-    line.and_then(|line| serde_json::from_str(line).ok()).unwrap_or_else(|| panic!("no JSON object in:\n{text}"))
+    line.and_then(|line| serde_json::from_str(line).ok())
+        .unwrap_or_else(|| panic!("no JSON object in:\n{text}"))
 }

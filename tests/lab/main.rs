@@ -15,7 +15,10 @@ const CLUSTER: Duration = Duration::from_secs(300);
 
 #[test]
 fn a_cluster_from_bare_hosts_through_failures() {
-    let rounds: u32 = std::env::var("QUORATE_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let rounds: u32 = std::env::var("QUORATE_SOAK")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     for round in 1..=rounds {
         let lab = Lab::up("soak");
         println!("soak: round {round} of {rounds}");
@@ -39,14 +42,29 @@ fn a_cluster_from_bare_hosts_through_failures() {
 fn a_plan_shows_what_is_pending_and_changes_nothing(lab: &Lab) {
     let first = lab.quorate(&["plan", "--exit-code"]);
     let text = String::from_utf8_lossy(&first.stdout).into_owned();
-    assert_eq!(first.status.code(), Some(8), "{text}\n{}", String::from_utf8_lossy(&first.stderr));
-    assert!(text.contains("+    balance"), "the plan shows the HAProxy configuration as a diff:\n{text}");
+    assert_eq!(
+        first.status.code(),
+        Some(8),
+        "{text}\n{}",
+        String::from_utf8_lossy(&first.stderr)
+    );
+    assert!(
+        text.contains("+    balance"),
+        "the plan shows the HAProxy configuration as a diff:\n{text}"
+    );
     let second = lab.quorate(&["plan"]);
-    assert_eq!(String::from_utf8_lossy(&second.stdout), text, "a plan changes nothing");
+    assert_eq!(
+        String::from_utf8_lossy(&second.stdout),
+        text,
+        "a plan changes nothing"
+    );
 }
 
 fn a_provision_killed_at_a_random_moment_is_finished_by_the_next(lab: &Lab) {
-    let pending = lab.json(&["plan"])["pending"].as_array().expect("a list").len();
+    let pending = lab.json(&["plan"])["pending"]
+        .as_array()
+        .expect("a list")
+        .len();
     let kill_at = random(pending * 3 / 4).max(1);
     let events = lab.inventory().with_file_name("events.jsonl");
     let mut run = lab.start(&["provision", "--yes", "--events", events.as_str()]);
@@ -56,16 +74,29 @@ fn a_provision_killed_at_a_random_moment_is_finished_by_the_next(lab: &Lab) {
         if seen.matches("\"task-started\"").count() >= kill_at {
             break;
         }
-        assert!(run.try_wait().expect("waits").is_none(), "provision ended before its change {kill_at}:\n{seen}");
-        assert!(started.elapsed() < CLUSTER * 3, "no change {kill_at} within {:?}", started.elapsed());
+        assert!(
+            run.try_wait().expect("waits").is_none(),
+            "provision ended before its change {kill_at}:\n{seen}"
+        );
+        assert!(
+            started.elapsed() < CLUSTER * 3,
+            "no change {kill_at} within {:?}",
+            started.elapsed()
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     run.kill().expect("kill -9");
     run.wait().expect("it ends");
-    println!("lab: provision killed with SIGKILL at its change {kill_at} of about {pending}, after {:?}", started.elapsed());
+    println!(
+        "lab: provision killed with SIGKILL at its change {kill_at} of about {pending}, after {:?}",
+        started.elapsed()
+    );
     let again = Instant::now();
     let summary = lab.json(&["provision", "--yes"]);
-    println!("lab: resumed and finished in {:?}: {summary}", again.elapsed());
+    println!(
+        "lab: resumed and finished in {:?}: {summary}",
+        again.elapsed()
+    );
     assert_eq!(summary["failed"], 0);
     assert_whole(&lab.status());
 }
@@ -73,9 +104,16 @@ fn a_provision_killed_at_a_random_moment_is_finished_by_the_next(lab: &Lab) {
 fn a_second_provision_changes_nothing(lab: &Lab) {
     let summary = lab.json(&["provision"]);
     println!("lab: a provision that changes nothing: {summary}");
-    assert_eq!((&summary["changed"], &summary["failed"]), (&Value::from(0), &Value::from(0)));
+    assert_eq!(
+        (&summary["changed"], &summary["failed"]),
+        (&Value::from(0), &Value::from(0))
+    );
     let plan = lab.quorate(&["plan", "--exit-code"]);
-    assert!(plan.status.success(), "{}", String::from_utf8_lossy(&plan.stdout));
+    assert!(
+        plan.status.success(),
+        "{}",
+        String::from_utf8_lossy(&plan.stdout)
+    );
 }
 
 fn an_edit_changes_just_that(lab: &Lab) {
@@ -87,7 +125,10 @@ fn an_edit_changes_just_that(lab: &Lab) {
     println!("lab: one more sysctl: {summary}");
     assert_eq!(summary["changed"], 4, "three masters and a worker");
     for host in ["master1", "worker1"] {
-        assert!(lab.on(host, "sysctl -n net.ipv4.tcp_keepalive_time").contains("600"));
+        assert!(
+            lab.on(host, "sysctl -n net.ipv4.tcp_keepalive_time")
+                .contains("600")
+        );
     }
 }
 
@@ -95,7 +136,9 @@ fn outages_stay_within_their_bounds(lab: &Lab) {
     let holder = vip_holder(&lab.status());
     let figures = measure(lab, || {
         lab.fault("cut", &holder);
-        lab.wait("another holder", CLUSTER, |status| vip_holders(status) == 1 && vip_holder(status) != holder);
+        lab.wait("another holder", CLUSTER, |status| {
+            vip_holders(status) == 1 && vip_holder(status) != holder
+        });
     });
     lab.fault("heal", &holder);
     report("link of the VIP's holder cut", &figures, 1500);
@@ -104,7 +147,9 @@ fn outages_stay_within_their_bounds(lab: &Lab) {
     let holder = vip_holder(&lab.status());
     let figures = measure(lab, || {
         lab.on(&holder, "systemctl stop haproxy");
-        lab.wait("another holder", CLUSTER, |status| vip_holders(status) == 1 && vip_holder(status) != holder);
+        lab.wait("another holder", CLUSTER, |status| {
+            vip_holders(status) == 1 && vip_holder(status) != holder
+        });
     });
     lab.on(&holder, "systemctl start haproxy");
     report("HAProxy stopped on the holder", &figures, 2000);
@@ -130,8 +175,14 @@ fn outages_stay_within_their_bounds(lab: &Lab) {
         lab.wait("the loss to be seen", CLUSTER, |status| !is_whole(status));
     });
     report("one master powered off", &figures, 2000);
-    let names = lab.on("master1", "kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes -o name");
-    assert!(names.contains("node/master1"), "the API serves with a master off:\n{names}");
+    let names = lab.on(
+        "master1",
+        "kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes -o name",
+    );
+    assert!(
+        names.contains("node/master1"),
+        "the API serves with a master off:\n{names}"
+    );
     lab.fault("boot", "master3");
     lab.wait("the master back", CLUSTER, is_whole);
 }
@@ -147,13 +198,19 @@ fn a_replaced_worker_joins_again(lab: &Lab) {
 
 fn a_master_that_lost_its_data_joins_again_and_founds_nothing(lab: &Lab) {
     let before = lab.status();
-    lab.on("master1", "kill -9 $(pidof etcd); rm -rf /var/lib/etcd/member");
+    lab.on(
+        "master1",
+        "kill -9 $(pidof etcd); rm -rf /var/lib/etcd/member",
+    );
     let summary = lab.json(&["provision", "--yes"]);
     println!("lab: the founding master lost its etcd data: {summary}");
     assert_eq!(summary["failed"], 0);
     let after = lab.status();
     assert_whole(&after);
-    assert_eq!(before["etcd"]["cluster_id"], after["etcd"]["cluster_id"], "still the same etcd cluster");
+    assert_eq!(
+        before["etcd"]["cluster_id"], after["etcd"]["cluster_id"],
+        "still the same etcd cluster"
+    );
 }
 
 fn an_unstarted_learner_blocks_nothing(lab: &Lab) {
@@ -185,7 +242,10 @@ fn vip_holders(status: &Value) -> usize {
 }
 
 fn vip_holder(status: &Value) -> String {
-    status["vip"]["holders"][0].as_str().unwrap_or_default().to_owned()
+    status["vip"]["holders"][0]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn is_whole(status: &Value) -> bool {
@@ -198,8 +258,13 @@ fn assert_whole(status: &Value) {
 
 /// A number below `limit`: from `QUORATE_SEED` to repeat a run, else from the clock; printed either way.
 fn random(limit: usize) -> usize {
-    let clock = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
-    let seed = std::env::var("QUORATE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(clock);
+    let clock = std::time::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_nanos());
+    let seed = std::env::var("QUORATE_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(clock);
     println!("lab: QUORATE_SEED={seed}");
     usize::try_from(seed % u128::try_from(limit.max(1)).unwrap_or(1)).unwrap_or(0)
 }
