@@ -17,4 +17,6 @@ pub mod master;
 pub mod node;
 pub mod plane;
 pub mod report;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod survey;
