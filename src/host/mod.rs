@@ -13,6 +13,7 @@ pub mod job;
 pub mod probe;
 pub mod sample;
 pub(crate) mod shell;
+pub mod simulated;
 pub mod ssh;
 pub mod transport;
 
