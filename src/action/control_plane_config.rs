@@ -11,6 +11,7 @@ use std::time::Duration;
 use camino::Utf8Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::candidates::{self, Candidates, Source, Turn};
@@ -56,7 +57,7 @@ impl Action for ControlPlaneConfig {
         let applied = own.and_then(|own| own.applied.as_deref());
         let wanted = wanted(cx);
         let will_change = cx.fleet.is_foreseen(&cx.node.name, Utf8Path::new(CONFIG));
-        if wanted.is_some() && applied == wanted && !will_change {
+        if wanted.is_some() && applied == wanted.as_deref() && !will_change {
             return Ok(Check::Satisfied);
         }
         Ok(Check::needed(format!(
@@ -80,12 +81,13 @@ impl Action for ControlPlaneConfig {
     }
 }
 
-/// The digest of the configuration that shall be in force.
-fn wanted<'a>(cx: &Context<'a>) -> Option<&'a str> {
+/// The digest of the configuration that shall be in force. A step that renders the file reads it whole.
+fn wanted(cx: &Context<'_>) -> Option<String> {
     let file = cx.facts().file(Utf8Path::new(CONFIG)).ok()?;
     match &file.present()?.content {
-        FileContent::Sha256(digest) => Some(digest),
-        FileContent::Bytes(_) | FileContent::Directory | FileContent::Other => None,
+        FileContent::Sha256(digest) => Some(digest.clone()),
+        FileContent::Bytes(bytes) => Some(crate::plan::hex(&Sha256::digest(bytes))),
+        FileContent::Directory | FileContent::Other => None,
     }
 }
 
@@ -159,7 +161,7 @@ async fn turn(effect: &Effect<'_>) -> Result<Turn, ActionError> {
     let plane = Plane::read(effect.cx.inventory, &fleet);
     let wanted = wanted(&effect.cx);
     let mut others = plane.masters.iter().filter(|master| master.node.name != effect.cx.node.name);
-    let all = plane.unread.is_empty() && others.all(|other| other.applied.as_deref() == wanted);
+    let all = plane.unread.is_empty() && others.all(|other| other.applied == wanted);
     Ok(if all { Turn::Last } else { Turn::Earlier })
 }
 
