@@ -1,5 +1,7 @@
 //! Secrets: where they come from and how they stay out of sight.
 
+use std::sync::{Mutex, PoisonError};
+
 use camino::Utf8PathBuf;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -64,6 +66,17 @@ pub enum SecretError {
 }
 
 impl SecretSource {
+    /// As [`read`](Self::read), but asks each source only once per process: judging is repeated for every host.
+    pub fn read_once(&self, what: &str) -> Result<Secret, SecretError> {
+        let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, secret)) = read.iter().find(|(source, _)| source == self) {
+            return Ok(secret.clone());
+        }
+        let secret = self.read(what)?;
+        read.push((self.clone(), secret.clone()));
+        Ok(secret)
+    }
+
     /// Reads the secret. `what` names it in a prompt, for example `sudo password for ops@lb1`.
     pub fn read(&self, what: &str) -> Result<Secret, SecretError> {
         match self {
@@ -83,6 +96,9 @@ impl SecretSource {
         }
     }
 }
+
+/// Secrets that were read already, see [`SecretSource::read_once`].
+static READ: Mutex<Vec<(SecretSource, Secret)>> = Mutex::new(Vec::new());
 
 fn run(words: &[String]) -> Result<Secret, SecretError> {
     let (program, arguments) = words.split_first().ok_or_else(|| SecretError::Command {

@@ -11,7 +11,9 @@ pub mod file;
 pub mod host_key;
 pub mod job;
 pub mod probe;
+pub mod sample;
 pub(crate) mod shell;
+pub mod simulated;
 pub mod ssh;
 pub mod transport;
 

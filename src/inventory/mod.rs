@@ -14,8 +14,18 @@ use serde_json::{Map, Value};
 
 use crate::secret::SecretSource;
 
+mod hosts_spec;
+mod load;
+mod range;
+mod resolve;
+mod rules;
+pub mod select;
+mod spec;
+mod ssh_spec;
 pub mod version;
 
+pub use crate::input::{InputErrors, Warning};
+pub use load::{Loaded, json_schema};
 use version::KubeVersion;
 
 /// A validated cluster description with every default applied.
@@ -136,7 +146,7 @@ pub struct SshSettings {
     pub identity_files: Vec<Utf8PathBuf>,
     /// Passphrase for those keys.
     pub passphrase: Option<SecretSource>,
-    /// known_hosts file to trust instead of the user's.
+    /// `known_hosts` file to trust instead of the user's.
     pub known_hosts: Option<Utf8PathBuf>,
     /// Jump hosts `[user@]host[:port]`, outermost first; empty: whatever `ssh -G` says.
     pub jump: Vec<String>,

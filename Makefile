@@ -1,0 +1,41 @@
+# The two commands of the README are `make try` and `make test`; the rest is made of the same parts.
+# Run as root on Debian 12: the lab boots real hosts in namespaces.
+
+CARGO ?= cargo
+LAB   ?= lab
+ON     = -i .lab/inventory.yaml
+RELEASE = target/release/quorate
+
+.PHONY: try test lint unit bench soak lab-down tools release
+
+## A cluster on this computer: 2 load balancers, 3 masters, 1 worker, provisioned and answered through the virtual IP.
+try: tools release
+	$(RELEASE) lab up --name $(LAB)
+	$(RELEASE) provision $(ON) --yes
+	$(RELEASE) status $(ON)
+	$(RELEASE) exec $(ON) --on master1 -- kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes -o wide
+
+## Every test: unit, rendering, SSH, resume, and the lab end to end.
+test: tools lint
+	$(CARGO) test --locked --no-fail-fast -- --nocapture --test-threads 4
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+## Quorate against parallel OpenSSH, a bare client, Ansible and pyinfra, on the lab of `make try`.
+bench: tools release
+	tests/bench/run.sh .lab/inventory.yaml
+
+## Long repetitions: a real provision killed at twenty random moments.
+soak: tools
+	QUORATE_SOAK=20 $(CARGO) test --locked --test lab -- --nocapture
+
+lab-down:
+	$(RELEASE) lab down --name $(LAB)
+
+release:
+	$(CARGO) build --locked --release
+
+tools:
+	vagrant/lab/tools.sh

@@ -1,0 +1,253 @@
+//! The control plane as its masters report it: who holds the CA, which etcd is the cluster's, who lives. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8Path;
+
+use super::ca::Ca;
+use super::etcd::{MemberId, Members, View};
+use super::node::NodeObject;
+use super::report::{self, Answer, Has, Report};
+use crate::action::Fleet;
+use crate::host::probe::Readings;
+use crate::inventory::{Inventory, Node, Role};
+
+/// One host of the cluster, as read.
+#[derive(Debug, Clone)]
+pub struct Member<'a> {
+    /// What the inventory says of it.
+    pub node: &'a Node,
+    /// What it says of itself.
+    pub report: Report,
+    /// The CA whose certificate it holds.
+    pub ca: Option<Ca>,
+    /// The jobs of kubeadm that run on it.
+    pub jobs: Vec<&'static str>,
+    /// The digest of the configuration in force on it.
+    pub applied: Option<String>,
+    /// What its etcd says.
+    pub etcd: Option<View>,
+}
+
+impl<'a> Member<'a> {
+    /// Reads a master or worker; `None` if its report was not read.
+    #[must_use]
+    pub fn read(node: &'a Node, readings: &Readings) -> Option<Self> {
+        let output = readings.script(&report::script(node)).ok()?;
+        let report = Report::parse(&output.stdout);
+        let file = |path| readings.file(Utf8Path::new(path)).ok();
+        Some(Self {
+            node,
+            ca: file(report::CA).and_then(|file| Ca::parse(file.text()?)),
+            jobs: running(readings),
+            applied: file(report::APPLIED)
+                .and_then(|file| file.text())
+                .map(|text| text.trim().to_owned()),
+            etcd: View::of(&report),
+            report,
+        })
+    }
+
+    /// Whether its apiserver serves and its etcd has a quorum.
+    #[must_use]
+    pub fn is_living(&self) -> bool {
+        self.report.readyz.is_ok() && self.etcd.as_ref().is_some_and(|view| view.is_healthy)
+    }
+
+    /// Its own Node object, if the cluster has one that it may read.
+    #[must_use]
+    pub fn node_object(&self) -> Option<NodeObject> {
+        NodeObject::parse(self.report.node.body()?)
+    }
+
+    /// Whether kubeadm or a cluster has left anything on it.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        let traces = [
+            Has::KubeletConf,
+            Has::BootstrapConf,
+            Has::AdminConf,
+            Has::ApiserverCert,
+            Has::ApiserverManifest,
+            Has::EtcdManifest,
+            Has::EtcdData,
+        ];
+        !traces.iter().any(|trace| self.report.has(*trace))
+    }
+}
+
+fn running(readings: &Readings) -> Vec<&'static str> {
+    let runs = |job: &&str| {
+        readings
+            .unit(&report::unit_of(job))
+            .is_ok_and(|unit| unit.active || unit.state.starts_with("activating"))
+    };
+    report::JOBS.into_iter().filter(runs).collect()
+}
+
+/// All masters of the inventory that were read, in its order.
+#[derive(Debug, Clone)]
+pub struct Plane<'a> {
+    /// Those read.
+    pub masters: Vec<Member<'a>>,
+    /// The names of those that were not.
+    pub unread: Vec<&'a str>,
+}
+
+/// Which etcd is the cluster's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Etcd {
+    /// No master's etcd answers.
+    Silent,
+    /// One answers, but has no quorum.
+    NoQuorum(Cluster),
+    /// It lives.
+    Living(Cluster),
+}
+
+/// An etcd cluster, as its members see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its id.
+    pub id: MemberId,
+    /// Its members.
+    pub members: Members,
+    /// Those that answered as healthy themselves.
+    pub healthy: BTreeSet<MemberId>,
+}
+
+impl<'a> Plane<'a> {
+    /// Puts the readings together.
+    #[must_use]
+    pub fn read(inventory: &'a Inventory, fleet: &Fleet) -> Self {
+        let mut plane = Self {
+            masters: Vec::new(),
+            unread: Vec::new(),
+        };
+        for node in inventory.with_role(Role::Master) {
+            match Member::read(node, fleet.of(&node.name)) {
+                Some(master) => plane.masters.push(master),
+                None => plane.unread.push(&node.name),
+            }
+        }
+        plane
+    }
+
+    /// The master of that name.
+    #[must_use]
+    pub fn of(&self, name: &str) -> Option<&Member<'a>> {
+        self.masters.iter().find(|master| master.node.name == name)
+    }
+
+    /// The masters that serve.
+    pub fn living(&self) -> impl Iterator<Item = &Member<'a>> {
+        self.masters.iter().filter(|master| master.is_living())
+    }
+
+    /// The CA of the cluster: that of a living master, else that of any master; the first in order.
+    #[must_use]
+    pub fn ca(&self) -> Option<&Ca> {
+        self.living()
+            .chain(&self.masters)
+            .find_map(|master| master.ca.as_ref())
+    }
+
+    /// The cluster's etcd, with the views of all masters weighed against each other.
+    ///
+    /// Masters that say the same (cluster, member ids) support one view. The view that most masters support wins, and among
+    /// equals the larger, *even if it has no quorum*: a host whose data was wiped and that then founded a cluster of its own
+    /// is healthy in its own eyes, with the same cluster id and member id as before (etcd derives both from the first
+    /// member's URL), so neither ids nor health can tell it from the real one, but its list is shorter.
+    #[must_use]
+    pub fn etcd(&self) -> Etcd {
+        let mut views: BTreeMap<(MemberId, BTreeSet<MemberId>), Vec<&View>> = BTreeMap::new();
+        for view in self
+            .masters
+            .iter()
+            .filter_map(|master| master.etcd.as_ref())
+        {
+            views
+                .entry((view.cluster_id, view.members.ids()))
+                .or_default()
+                .push(view);
+        }
+        let best = views
+            .iter()
+            .max_by_key(|((_, ids), views)| (views.len(), ids.len()));
+        let Some(((id, _), views)) = best else {
+            return Etcd::Silent;
+        };
+        let members = views
+            .first()
+            .map(|view| view.members.clone())
+            .unwrap_or_default();
+        let healthy: BTreeSet<_> = views
+            .iter()
+            .filter(|view| view.is_healthy)
+            .map(|view| view.member_id)
+            .collect();
+        let cluster = Cluster {
+            id: *id,
+            members,
+            healthy,
+        };
+        if cluster.healthy.is_empty() {
+            Etcd::NoQuorum(cluster)
+        } else {
+            Etcd::Living(cluster)
+        }
+    }
+
+    /// Whether any master has ever been part of a cluster.
+    #[must_use]
+    pub fn is_founded(&self) -> bool {
+        self.masters
+            .iter()
+            .any(|master| master.ca.is_some() || master.report.has(Has::EtcdData))
+    }
+}
+
+impl Cluster {
+    /// Whether a member's view is one of this cluster: the same id, and it knows others of it (or there are none).
+    ///
+    /// A member that lags behind knows some; one that founded a cluster of its own knows none.
+    #[must_use]
+    pub fn knows(&self, view: &View) -> bool {
+        let (own, all) = (view.members.ids(), self.members.ids());
+        let shares_others = own.intersection(&all).any(|id| *id != view.member_id);
+        view.cluster_id == self.id && (own == all || shares_others)
+    }
+
+    /// Every member that is not a started, healthy voter, in words.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        let trouble = |member: &super::etcd::Member| {
+            let label = member.label();
+            if !member.is_started() {
+                Some(format!("etcd member {label} has never started"))
+            } else if member.is_learner {
+                Some(format!("etcd member {label} is still a learner"))
+            } else if self.healthy.contains(&member.id) {
+                None
+            } else {
+                Some(format!("etcd member {label} does not answer as healthy"))
+            }
+        };
+        self.members.0.iter().filter_map(trouble).collect()
+    }
+}
+
+/// In a few words, for messages: `its apiserver does not answer`.
+#[must_use]
+pub fn ailment(master: &Member<'_>) -> String {
+    match (&master.report.readyz, &master.etcd) {
+        (_, None) if master.report.has(Has::EtcdManifest) => "its etcd does not answer".to_owned(),
+        (_, Some(view)) if !view.is_healthy => "its etcd has no quorum".to_owned(),
+        (Answer::Unreachable, _) => "its apiserver does not answer".to_owned(),
+        (Answer::Http(code, _), _) if *code != 200 => {
+            format!("its apiserver answers /readyz with {code}")
+        }
+        (Answer::Absent, _) => "it has no apiserver".to_owned(),
+        (Answer::Http(..), _) => "its apiserver answers".to_owned(),
+    }
+}

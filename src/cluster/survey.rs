@@ -1,0 +1,82 @@
+//! Fresh readings of the masters, for decisions that must not rest on what was read a minute ago.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+
+use super::plane::{Member, Plane};
+use super::report;
+use crate::action::{ActionError, Effect, Fleet};
+use crate::host::Host;
+use crate::inventory::Role;
+
+/// How long to rest between two looks at something that is awaited.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Reads all masters that are connected, and the host of the effect, at once. A master that does not answer is left out.
+pub async fn survey(effect: &Effect<'_>) -> Result<Fleet, ActionError> {
+    let own = &effect.host.node.name;
+    let others = effect
+        .hosts
+        .iter()
+        .filter(|host| host.node.role == Role::Master && host.node.name != *own);
+    let (own_readings, others) = futures::join!(
+        read(effect.host),
+        join_all(others.map(async |host| (host.node.name.clone(), read(host).await)))
+    );
+    let mut fleet = Fleet::default();
+    fleet.update(own, own_readings?);
+    for (name, readings) in others {
+        if let Ok(readings) = readings {
+            fleet.update(&name, readings);
+        }
+    }
+    Ok(fleet)
+}
+
+async fn read(host: &Host) -> Result<crate::host::probe::Readings, crate::host::error::HostError> {
+    host.transport.probe(&report::probes(&host.node)).await
+}
+
+/// What a look found.
+pub enum Look<T> {
+    /// What was awaited.
+    Done(T),
+    /// Not yet; what was seen instead.
+    NotYet(String),
+}
+
+/// Looks again and again at the masters until `judge` is content, at most for `limit`.
+pub async fn until<T>(
+    effect: &Effect<'_>,
+    what: &str,
+    limit: Duration,
+    mut judge: impl FnMut(&Plane<'_>, Option<&Member<'_>>) -> Result<Look<T>, ActionError>,
+) -> Result<T, ActionError> {
+    let since = Instant::now();
+    loop {
+        let fleet = survey(effect).await?;
+        let plane = Plane::read(effect.cx.inventory, &fleet);
+        let own = Member::read(effect.cx.node, fleet.of(&effect.cx.node.name));
+        let last = match judge(&plane, own.as_ref())? {
+            Look::Done(found) => return Ok(found),
+            Look::NotYet(last) => last,
+        };
+        if since.elapsed() >= limit {
+            return Err(ActionError::Waited {
+                what: what.to_owned(),
+                waited: limit,
+                last,
+            });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The connected host of a living master other than the effect's own, the first in order.
+pub fn seed<'a>(effect: &Effect<'a>, plane: &Plane<'_>) -> Option<&'a Host> {
+    plane
+        .living()
+        .filter(|master| master.node.name != effect.cx.node.name)
+        .find_map(|master| effect.hosts.get(&master.node.name))
+}

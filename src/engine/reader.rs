@@ -1,0 +1,141 @@
+//! What was read of the hosts, and how fresh it is.
+//!
+//! A reading is stale once its host (for a verdict over the whole cluster: any host) was changed after it. Only stale
+//! probes are read again, all of a host in one round trip.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::join_all;
+
+use crate::action::{Fleet, Scope};
+use crate::host::Hosts;
+use crate::host::error::HostError;
+use crate::host::probe::{Probe, Readings};
+
+/// The readings of a run.
+pub struct Reader<'a> {
+    hosts: &'a Hosts,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    fleet: Arc<Fleet>,
+    /// When each probe of each host was last read, by the count of changes.
+    read: HashMap<String, HashMap<Probe, u64>>,
+    /// When each host was last changed, by the count of changes.
+    changed: HashMap<String, u64>,
+    changes: u64,
+    /// Readings older than this are stale on every host.
+    distrusted: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that has read nothing.
+    #[must_use]
+    pub fn new(hosts: &'a Hosts) -> Self {
+        Self {
+            hosts,
+            state: Mutex::new(State {
+                changes: 1,
+                ..State::default()
+            }),
+        }
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn fleet(&self) -> Arc<Fleet> {
+        Arc::clone(&self.state().fleet)
+    }
+
+    /// Notes that a host was, or may have been, changed.
+    pub fn note_change(&self, host: &str) {
+        let mut state = self.state();
+        state.changes += 1;
+        let now = state.changes;
+        state.changed.insert(host.to_owned(), now);
+    }
+
+    /// Makes every reading stale: somebody else may have changed anything until now.
+    pub fn distrust(&self) {
+        let mut state = self.state();
+        state.changes += 1;
+        state.distrusted = state.changes;
+    }
+
+    /// Reads what is stale among `wanted`, all hosts at once, each in one round trip. Errors are per host.
+    pub async fn freshen(
+        &self,
+        wanted: Vec<(String, Vec<Probe>)>,
+        scope: Scope,
+    ) -> Vec<(String, HostError)> {
+        let stale = wanted.into_iter().map(|(host, probes)| {
+            let stale = self.stale(&host, probes, scope);
+            (host, stale)
+        });
+        self.read(stale.filter(|(_, probes)| !probes.is_empty()).collect())
+            .await
+    }
+
+    /// Reads `wanted`, fresh or not.
+    pub async fn read(&self, wanted: Vec<(String, Vec<Probe>)>) -> Vec<(String, HostError)> {
+        let answers = join_all(
+            wanted
+                .into_iter()
+                .map(|(host, probes)| self.read_host(host, probes)),
+        )
+        .await;
+        answers.into_iter().filter_map(Result::err).collect()
+    }
+
+    async fn read_host(&self, host: String, probes: Vec<Probe>) -> Result<(), (String, HostError)> {
+        let Some(connected) = self.hosts.get(&host) else {
+            return Ok(());
+        };
+        let before = self.state().changes;
+        let readings = match connected.transport.probe(&probes).await {
+            // Reading is harmless, so a connection that was lost since the last call costs one more try.
+            Err(HostError::Lost { .. }) => connected.transport.probe(&probes).await,
+            answer => answer,
+        };
+        match readings {
+            Ok(readings) => {
+                self.take(&host, probes, readings, before);
+                Ok(())
+            }
+            Err(error) => Err((host, error)),
+        }
+    }
+
+    fn take(&self, host: &str, probes: Vec<Probe>, readings: Readings, at: u64) {
+        let mut state = self.state();
+        Arc::make_mut(&mut state.fleet).update(host, readings);
+        let read = state.read.entry(host.to_owned()).or_default();
+        read.extend(probes.into_iter().map(|probe| (probe, at)));
+    }
+
+    fn stale(&self, host: &str, probes: Vec<Probe>, scope: Scope) -> Vec<Probe> {
+        let state = self.state();
+        let changed = match scope {
+            Scope::Host => state.changed.get(host).copied().unwrap_or_default(),
+            Scope::Cluster => state.changed.values().copied().max().unwrap_or_default(),
+        };
+        let needed = changed.max(state.distrusted).max(1);
+        let read = state.read.get(host);
+        let is_fresh = |probe: &Probe| {
+            read.and_then(|read| read.get(probe))
+                .is_some_and(|at| *at >= needed)
+        };
+        let unique: BTreeSet<Probe> = probes
+            .into_iter()
+            .filter(|probe| !is_fresh(probe))
+            .collect();
+        unique.into_iter().collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,169 @@
+//! Everything that can end a command, its exit code, and the one place where it is shown.
+
+use std::process::ExitCode;
+
+use crate::engine::{EngineError, chain};
+use crate::host::error::HostError;
+use crate::input::InputErrors;
+use crate::playbook::PlaybookError;
+use crate::template::TemplateError;
+
+/// Why a command ended without success.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The inventory.
+    #[error(transparent)]
+    Input(#[from] InputErrors),
+    /// A playbook.
+    #[error(transparent)]
+    Playbook(#[from] PlaybookError),
+    /// A template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A word on the command line that clap cannot judge.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong and what to write instead.
+        message: String,
+    },
+    /// Hosts that could not be reached or trusted; nothing was changed.
+    #[error("{} could not be reached: nothing was changed", hosts_word(errors.len()))]
+    Connect {
+        /// Per host.
+        errors: Vec<(String, HostError)>,
+    },
+    /// A host failed while it was read.
+    #[error("failed to read {host}")]
+    Read {
+        /// Host.
+        host: String,
+        /// Why.
+        #[source]
+        source: HostError,
+    },
+    /// Going on would be unsafe; nothing was changed.
+    #[error("refused, nothing was changed: {}", findings.join("; "))]
+    Refused {
+        /// One line each, already printed in full.
+        findings: Vec<String>,
+    },
+    /// The run could not go on.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Tasks failed; already shown.
+    #[error("{failed} of the run's tasks failed")]
+    Failed {
+        /// How many.
+        failed: usize,
+    },
+    /// The person stopped it.
+    #[error("interrupted")]
+    Interrupted,
+    /// Changes are pending and `--exit-code` asked to say so.
+    #[error("changes are pending")]
+    Pending,
+    /// An action could not be judged.
+    #[error("failed to judge `{step}` on {host}")]
+    Judge {
+        /// Step.
+        step: String,
+        /// Host.
+        host: String,
+        /// Why.
+        #[source]
+        source: crate::action::ActionError,
+    },
+    /// `status` found something wrong, and has shown it.
+    #[error("the cluster is degraded: {problems} {}", if *problems == 1 { "problem" } else { "problems" })]
+    Degraded {
+        /// How many.
+        problems: usize,
+        /// 4: a host did not answer; else 6.
+        code: u8,
+    },
+    /// The local computer: files, terminal.
+    #[error("failed to {doing}")]
+    Local {
+        /// What was tried.
+        doing: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The lab.
+    #[error(transparent)]
+    Lab(#[from] crate::operation::lab::LabError),
+}
+
+impl Error {
+    /// The exit code, as the README's table says.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Local { .. } | Self::Lab(_) => 1,
+            Self::Usage { .. } => 2,
+            Self::Input(_) | Self::Playbook(_) | Self::Template(_) => 3,
+            Self::Connect { .. } => 4,
+            Self::Refused { .. }
+            | Self::Judge {
+                source: crate::action::ActionError::Unsafe { .. },
+                ..
+            }
+            | Self::Engine(EngineError::Lock(HostError::Locked { .. })) => 5,
+            Self::Read { source, .. } if source.is_connection() => 4,
+            Self::Read { .. } | Self::Engine(_) | Self::Failed { .. } | Self::Judge { .. } => 6,
+            Self::Degraded { code, .. } => *code,
+            Self::Pending => 8,
+            Self::Interrupted => 130,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Read { source, .. } | Self::Engine(EngineError::Lock(source)) => source.help(),
+            Self::Judge { source, .. } => source.help(),
+            Self::Lab(error) => error.help(),
+            _ => None,
+        }
+    }
+}
+
+/// Shows an error once, on standard error, and gives its exit code.
+#[must_use]
+pub fn report(error: &Error) -> ExitCode {
+    match error {
+        Error::Pending => {}
+        Error::Input(errors) => anstream::eprintln!("{errors}"),
+        Error::Connect { errors } => {
+            for (host, error) in errors {
+                host_error(host, error);
+            }
+            anstream::eprintln!("error: {error}");
+        }
+        _ => {
+            anstream::eprintln!("error: {}", chain(error));
+            if let Some(help) = error.help() {
+                anstream::eprintln!("  help: {help}");
+            }
+        }
+    }
+    ExitCode::from(error.code())
+}
+
+fn host_error(host: &str, error: &HostError) {
+    anstream::eprintln!("{host}: {}", chain(error));
+    for line in error.output().unwrap_or_default().lines() {
+        anstream::eprintln!("  | {line}");
+    }
+    if let Some(help) = error.help() {
+        anstream::eprintln!("  help: {help}");
+    }
+}
+
+fn hosts_word(count: usize) -> String {
+    if count == 1 {
+        "1 host".to_owned()
+    } else {
+        format!("{count} hosts")
+    }
+}

@@ -1,0 +1,73 @@
+//! What a plan would change, judged from readings alone: the same checks as the run, made once in order.
+
+use serde::Serialize;
+
+use super::Session;
+use crate::action::{Action as _, Change, Check, Fleet};
+use crate::engine::event::TaskId;
+use crate::error::Error;
+use crate::plan::Plan;
+
+/// One task that would not leave its host as it is.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Pending {
+    /// The task.
+    pub task: TaskId,
+    /// Play.
+    pub play: String,
+    /// Step.
+    pub step: String,
+    /// What would happen.
+    pub verdict: Verdict,
+}
+
+/// What would happen.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// This change.
+    Change(Change),
+    /// Not to be known before something else has happened.
+    Unknown {
+        /// What.
+        until: String,
+    },
+}
+
+/// Judges every task in order; changes foreseen for a host are taken into account by its later tasks.
+pub fn forecast(session: &Session, plan: &Plan, fleet: &Fleet) -> Result<Vec<Pending>, Error> {
+    let mut fleet = fleet.clone();
+    let mut pending = Vec::new();
+    for play in &plan.plays {
+        for (index, step) in play.steps.iter().enumerate() {
+            for node in play
+                .hosts
+                .iter()
+                .filter_map(|name| session.inventory.node(name))
+            {
+                let check = step.action.check(&session.context(node, &fleet));
+                let check = check.map_err(|source| Error::Judge {
+                    step: step.name.clone(),
+                    host: node.name.clone(),
+                    source,
+                })?;
+                let verdict = match check {
+                    Check::Satisfied => continue,
+                    Check::Needed(change) => {
+                        fleet.foresee(&node.name, &change.touches);
+                        Verdict::Change(change)
+                    }
+                    Check::Unknown { until } => Verdict::Unknown { until },
+                };
+                pending.push(Pending {
+                    task: play.task(index, &node.name),
+                    play: play.name.clone(),
+                    step: step.name.clone(),
+                    verdict,
+                });
+            }
+        }
+    }
+    Ok(pending)
+}

@@ -1,0 +1,187 @@
+//! One file per command: what it reads, what it refuses, which playbook it walks, what must be true at the end.
+
+pub mod exec;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod forecast;
+pub mod lab;
+pub mod plan;
+pub mod preflight;
+pub mod provision;
+pub mod render;
+pub mod runs;
+pub mod status;
+
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::action::{Action as _, Context, Fleet, Scope};
+use crate::engine::meter::Meter;
+use crate::engine::reader::Reader;
+use crate::error::Error;
+use crate::host::Hosts;
+
+use crate::host::error::HostError;
+use crate::host::host_key::NewHostKeys;
+use crate::host::probe::Probe;
+use crate::host::ssh::ConnectOptions;
+use crate::inventory::select::{SelectError, Selector};
+use crate::inventory::{Inventory, Node};
+use crate::plan::Plan;
+use crate::playbook::Playbook;
+use crate::report::Format;
+use crate::template::Templates;
+
+/// What the command line says for every command that talks to hosts.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The inventory file.
+    pub inventory: Utf8PathBuf,
+    /// `--on` selectors; empty: all hosts.
+    pub on: Vec<String>,
+    /// What standard output is for.
+    pub format: Format,
+    /// Do not ask.
+    pub yes: bool,
+    /// Where to write every event as JSON Lines.
+    pub events: Option<Utf8PathBuf>,
+    /// Overlay directory; wins over the inventory's.
+    pub overlay: Option<Utf8PathBuf>,
+    /// Trust keys of hosts that have none on file yet.
+    pub accept_new_host_keys: bool,
+}
+
+/// A loaded inventory with what belongs to it.
+pub struct Session {
+    /// The settings.
+    pub settings: Settings,
+    /// The cluster as it should be.
+    pub inventory: Inventory,
+    /// Templates, overlay included.
+    pub templates: Templates,
+    /// The hosts that `--on` selects.
+    pub selector: Selector,
+}
+
+impl Session {
+    /// Loads everything that is local and refuses what is wrong with it, before any connection. Warnings go to standard
+    /// error.
+    pub fn open(settings: Settings) -> Result<Self, Error> {
+        let loaded = Inventory::load(&settings.inventory)?;
+        for warning in &loaded.warnings {
+            anstream::eprintln!("warning: {warning}");
+        }
+        let mut inventory = loaded.inventory;
+        if settings.overlay.is_some() {
+            inventory.overlay.clone_from(&settings.overlay);
+        }
+        let templates = Templates::load(inventory.overlay.as_deref())?;
+        let selector = selector(&inventory, &settings.on)?;
+        Ok(Self {
+            settings,
+            inventory,
+            templates,
+            selector,
+        })
+    }
+
+    /// The overlay directory in force.
+    #[must_use]
+    pub fn overlay(&self) -> Option<&Utf8Path> {
+        self.inventory.overlay.as_deref()
+    }
+
+    /// A playbook multiplied out for the selected hosts.
+    pub fn plan(&self, playbook: &str) -> Result<Plan, Error> {
+        let playbook = Playbook::load(playbook, self.overlay())?;
+        let plan = Plan::new(&playbook, &self.inventory, &self.selector)?;
+        self.check_templates(&plan)?;
+        Ok(plan)
+    }
+
+    /// Connects to `nodes`, all at once. The calls on the returned hosts are counted by `meter`.
+    pub async fn connect(
+        &self,
+        nodes: &[&Node],
+        meter: &Arc<Meter>,
+    ) -> (Hosts, Vec<(String, HostError)>) {
+        let new_host_keys = match self.settings.accept_new_host_keys {
+            true => NewHostKeys::Accept,
+            false => NewHostKeys::Refuse,
+        };
+        let options = ConnectOptions {
+            new_host_keys,
+            ..ConnectOptions::default()
+        };
+        let nodes: Vec<Arc<Node>> = nodes.iter().map(|node| Arc::new((*node).clone())).collect();
+        let (hosts, errors) = Hosts::connect(&nodes, &options).await;
+        (meter.wrap(&hosts), errors)
+    }
+
+    /// Connects to every host of a plan; refuses if one cannot be reached.
+    pub async fn connect_all(&self, plan: &Plan, meter: &Arc<Meter>) -> Result<Hosts, Error> {
+        match self.connect(&plan.hosts(&self.inventory), meter).await {
+            (hosts, errors) if errors.is_empty() => Ok(hosts),
+            (_, errors) => Err(Error::Connect { errors }),
+        }
+    }
+
+    /// Reads what is stale of everything that a plan and its preflight want to know, one round trip per host.
+    pub async fn read(&self, plan: &Plan, hosts: &Hosts, reader: &Reader<'_>) -> Result<(), Error> {
+        match reader
+            .freshen(self.probes(plan, hosts), Scope::Host)
+            .await
+            .into_iter()
+            .next()
+        {
+            None => Ok(()),
+            Some((host, source)) => Err(Error::Read { host, source }),
+        }
+    }
+
+    /// What judging sees.
+    #[must_use]
+    pub fn context<'a>(&'a self, node: &'a Node, fleet: &'a Fleet) -> Context<'a> {
+        Context {
+            inventory: &self.inventory,
+            node,
+            templates: &self.templates,
+            fleet,
+        }
+    }
+
+    /// Everything that a plan and its preflight want read, per host.
+    fn probes(&self, plan: &Plan, hosts: &Hosts) -> Vec<(String, Vec<Probe>)> {
+        let fleet = Fleet::default();
+        let of_host = |node: &Node| {
+            let cx = self.context(node, &fleet);
+            let mut probes = preflight::probes(&self.inventory, node);
+            probes.extend(
+                plan.steps_of(&node.name)
+                    .flat_map(|(_, _, step)| step.action.probes(&cx)),
+            );
+            probes.sort();
+            probes.dedup();
+            (node.name.clone(), probes)
+        };
+        hosts.iter().map(|host| of_host(&host.node)).collect()
+    }
+
+    /// Renders once, offline, every file of the plan: an overlay that cannot render is refused here.
+    fn check_templates(&self, plan: &Plan) -> Result<(), Error> {
+        render::files(self, plan).map(|_| ())
+    }
+}
+
+fn selector(inventory: &Inventory, on: &[String]) -> Result<Selector, Error> {
+    if on.is_empty() {
+        return Ok(Selector::all());
+    }
+    let usage = |error: SelectError| Error::Usage {
+        message: format!("--on {}: {error}", on.join(",")),
+    };
+    let selector = Selector::parse(&on.join(",")).map_err(usage)?;
+    selector.select(&inventory.nodes).map_err(usage)?;
+    Ok(selector)
+}

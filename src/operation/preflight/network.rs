@@ -1,0 +1,379 @@
+//! What lies between the hosts, what listens on them, and whether the virtual IP and the router id are free.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use super::facts::{Answer, Path};
+use super::{API_SERVER_PORT, Examined, Finding, Verdict};
+use crate::inventory::{Inventory, Node, Role};
+
+/// etcd's ports: clients and peers.
+const ETCD: [u16; 2] = [2379, 2380];
+const KUBELET: u16 = 10250;
+
+/// Who must be reachable from a host, as the script takes it: `name,address,port[,port…]`.
+///
+/// Only the paths that the cluster uses: load balancers to apiservers, masters to each other's etcd and apiserver and to
+/// every kubelet, everybody to the endpoint. The virtual IP itself is nowhere yet when that is asked, so its holders stand
+/// for it, unless somebody else manages it.
+pub(super) fn targets(inventory: &Inventory, from: &Node) -> Vec<String> {
+    let mut targets: Vec<String> = inventory
+        .nodes
+        .iter()
+        .filter(|to| to.name != from.name)
+        .filter_map(|to| Some((to, ports(inventory, from.role, to.role)?)))
+        .map(|(to, ports)| target(&to.name, to.address, &ports))
+        .collect();
+    if !inventory.vip.managed {
+        targets.push(target(
+            "virtual-ip",
+            inventory.vip.address,
+            &[inventory.vip.port],
+        ));
+    }
+    targets
+}
+
+fn target(name: &str, address: Ipv4Addr, ports: &[u16]) -> String {
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    format!("{name},{address},{}", ports.join(","))
+}
+
+fn ports(inventory: &Inventory, from: Role, to: Role) -> Option<Vec<u16>> {
+    match (from, to) {
+        (Role::LoadBalancer, Role::Master) => Some(vec![API_SERVER_PORT]),
+        (Role::LoadBalancer, Role::Worker) => inventory
+            .ingress
+            .map(|ingress| vec![ingress.http, ingress.https]),
+        (Role::Master, Role::Master) => Some(vec![API_SERVER_PORT, ETCD[0], ETCD[1], KUBELET]),
+        (Role::Master, Role::Worker) => Some(vec![KUBELET]),
+        (Role::Master | Role::Worker, Role::LoadBalancer) => Some(vec![inventory.vip.port]),
+        (Role::Worker, Role::Master | Role::Worker) | (Role::LoadBalancer, Role::LoadBalancer) => {
+            None
+        }
+    }
+}
+
+pub(super) fn judge_host(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Verdict) {
+    judge_address(host, verdict);
+    judge_ports(inventory, host, verdict);
+    judge_paths(host, verdict);
+}
+
+/// kubelet, apiserver and etcd announce the inventory's address: it must be the host's own, not one that is translated.
+fn judge_address(host: &Examined<'_>, verdict: &mut Verdict) {
+    if host.machine.interfaces.is_empty() || host.machine.holds(host.node.address) {
+        return;
+    }
+    verdict.refusals.push(host.finding(
+        "address",
+        format!("no interface holds {}", host.node.address),
+        "write the address that the host itself has; how to reach it otherwise goes under its `ssh: { host: … }`",
+    ));
+}
+
+/// Ports that must be free or be our own program's, by the role of the host.
+fn own_ports(inventory: &Inventory, role: Role) -> Vec<(u16, &'static str)> {
+    match role {
+        Role::LoadBalancer => {
+            let mut ports = vec![
+                (inventory.vip.port, "haproxy"),
+                (8404, "haproxy"),
+                (8405, "haproxy"),
+            ];
+            if inventory.ingress.is_some() {
+                ports.extend([(80, "haproxy"), (443, "haproxy")]);
+            }
+            ports
+        }
+        Role::Master => vec![
+            (API_SERVER_PORT, "kube-apiserver"),
+            (ETCD[0], "etcd"),
+            (ETCD[1], "etcd"),
+            (2381, "etcd"),
+            (10248, "kubelet"),
+            (KUBELET, "kubelet"),
+            (10257, "kube-controller-manager"),
+            (10259, "kube-scheduler"),
+        ],
+        Role::Worker => vec![(10248, "kubelet"), (KUBELET, "kubelet")],
+    }
+}
+
+fn judge_ports(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Verdict) {
+    for (port, owner) in own_ports(inventory, host.node.role) {
+        let taken = host.machine.listeners.iter().find(|listener| {
+            listener.port == port && !is_own(&listener.process, owner, host.facts.joined)
+        });
+        let Some(listener) = taken else { continue };
+        let process = if listener.process.is_empty() {
+            "a process that cannot be named".to_owned()
+        } else {
+            format!("`{}`", crate::text::escape(&listener.process))
+        };
+        verdict.refusals.push(host.finding(
+            "port",
+            format!("port {port}, which {owner} needs, is held by {process}"),
+            format!(
+                "stop it and keep it from starting, or move it; `ss -ltnp sport = :{port}` shows it"
+            ),
+        ));
+    }
+}
+
+/// The kernel keeps 15 characters of a process name. A process without one is ours where we are at work already.
+fn is_own(process: &str, owner: &str, joined: bool) -> bool {
+    if process.is_empty() {
+        return joined;
+    }
+    process == owner || (process.len() >= 15 && owner.starts_with(process))
+}
+
+fn judge_paths(host: &Examined<'_>, verdict: &mut Verdict) {
+    for (to, ports) in by_target(host, Path::Blocked) {
+        verdict.refusals.push(host.finding(
+            "reachability",
+            format!("{to} does not answer on {}", list(&ports)),
+            format!(
+                "let {} reach {to} there: firewalls on both, security groups, routes",
+                host.node.name
+            ),
+        ));
+    }
+    let unknown = by_target(host, Path::Unknown);
+    if !unknown.is_empty() {
+        verdict.warnings.push(host.finding(
+            "reachability",
+            format!(
+                "could not be tried: {}",
+                unknown.into_keys().collect::<Vec<_>>().join(", ")
+            ),
+            "install bash, netcat or curl on it for this check",
+        ));
+    }
+}
+
+fn by_target<'a>(host: &'a Examined<'_>, path: Path) -> BTreeMap<&'a str, Vec<u16>> {
+    let mut targets: BTreeMap<&str, Vec<u16>> = BTreeMap::new();
+    for reach in host.facts.reach.iter().filter(|reach| reach.path == path) {
+        targets.entry(&reach.host).or_default().push(reach.port);
+    }
+    targets.values_mut().for_each(|ports| ports.sort_unstable());
+    targets
+}
+
+fn list(ports: &[u16]) -> String {
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    ports.join(", ")
+}
+
+/// Whether somebody who is none of ours has the virtual IP or speaks VRRP under our router id.
+///
+/// Unicast advertisements between two strangers do not reach us and cannot be heard; multicast ones, the default, can.
+pub(super) fn judge_virtual_ip(
+    inventory: &Inventory,
+    hosts: &[Examined<'_>],
+    verdict: &mut Verdict,
+) {
+    if !inventory.vip.managed {
+        return;
+    }
+    let is_held = hosts
+        .iter()
+        .any(|host| host.machine.holds(inventory.vip.address));
+    let all_known = inventory
+        .with_role(Role::LoadBalancer)
+        .all(|node| hosts.iter().any(|host| host.node.name == node.name));
+    if !is_held && all_known {
+        verdict.refusals.extend(stranger(inventory, hosts));
+    }
+    let balancers = || {
+        hosts
+            .iter()
+            .filter(|host| host.node.role == Role::LoadBalancer)
+    };
+    if let Some(router) = balancers().find_map(|host| foreign_router(inventory, host)) {
+        verdict.refusals.push(router);
+    }
+    for host in balancers() {
+        if host.facts.virtual_ip == Answer::Unknown {
+            verdict.warnings.push(host.finding(
+                "virtual-ip",
+                format!("could not ask whether {} is in use", inventory.vip.address),
+                "install ping on it for this check",
+            ));
+        }
+        if host.facts.listened == Some(false) {
+            verdict.warnings.push(host.finding(
+                "router-id",
+                format!(
+                    "could not listen for other routers of id {}",
+                    inventory.vip.router_id
+                ),
+                "install tcpdump on it for this check",
+            ));
+        }
+    }
+}
+
+/// A finding if the virtual IP answers although none of our load balancers has it.
+fn stranger(inventory: &Inventory, hosts: &[Examined<'_>]) -> Option<Finding> {
+    let address = inventory.vip.address;
+    hosts.iter().find_map(|host| {
+        let Answer::By(mac) = &host.facts.virtual_ip else {
+            return None;
+        };
+        Some(host.finding(
+            "virtual-ip",
+            format!(
+                "{address} is in use by the machine with the hardware address {}",
+                crate::text::escape(mac)
+            ),
+            "choose another `vip: { address: … }`, or take it away from that machine",
+        ))
+    })
+}
+
+fn foreign_router(inventory: &Inventory, host: &Examined<'_>) -> Option<Finding> {
+    let id = inventory.vip.router_id;
+    let is_ours = |address: &Ipv4Addr| inventory.nodes.iter().any(|node| node.address == *address);
+    let (address, _) = host
+        .facts
+        .routers
+        .iter()
+        .find(|(address, heard)| *heard == id && !is_ours(address))?;
+    let free = (1..=255)
+        .rev()
+        .find(|free| *free != 51 && host.facts.routers.iter().all(|(_, heard)| heard != free))?;
+    Some(host.finding(
+        "router-id",
+        format!("{address} speaks VRRP under the router id {id} already"),
+        format!("set another: `vip: {{ router-id: {free} }}`"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::facts::Listener;
+    use crate::operation::fixture::{Site, checks};
+
+    #[test]
+    fn each_role_tries_the_paths_that_the_cluster_uses() {
+        let mut site = Site::new();
+        let of = |site: &Site, host: &str| {
+            targets(&site.inventory, site.inventory.node(host).expect("a host")).join(" ")
+        };
+        assert_eq!(
+            of(&site, "lb1"),
+            "master1,10.1.1.101,6443 master2,10.1.1.102,6443 master3,10.1.1.103,6443"
+        );
+        assert_eq!(
+            of(&site, "master3"),
+            "lb1,10.1.1.11,6443 lb2,10.1.1.12,6443 master1,10.1.1.101,6443,2379,2380,10250 \
+             master2,10.1.1.102,6443,2379,2380,10250 worker1,10.1.1.201,10250"
+        );
+        site.inventory.vip.managed = false;
+        assert_eq!(
+            of(&site, "worker1"),
+            "lb1,10.1.1.11,6443 lb2,10.1.1.12,6443 virtual-ip,10.1.1.100,6443"
+        );
+    }
+
+    #[test]
+    fn a_blocked_path_is_refused_and_an_untried_one_noted() {
+        let mut site = Site::new();
+        site.script(
+            "master1",
+            "joined no\nreach master2 2380 blocked\nreach master2 2379 blocked\nreach lb1 6443 closed\n",
+        );
+        site.script("worker1", "joined no\nreach lb1 6443 unknown\n");
+        let verdict = site.judge();
+        assert_eq!(checks(&verdict.refusals), ["reachability"]);
+        assert_eq!(
+            verdict.refusals[0].what,
+            "master2 does not answer on 2379, 2380"
+        );
+        assert_eq!(verdict.warnings[0].host, "worker1");
+    }
+
+    /// Host, port, process, whether it is at work already, whether that is refused.
+    #[test]
+    fn a_port_may_be_held_by_its_own_program_only() {
+        for (host, port, process, joined, refused) in [
+            ("lb1", 6443, "haproxy", false, false),
+            ("lb1", 6443, "nginx", false, true),
+            ("lb1", 2379, "etcd", false, false),
+            ("master1", 2379, "etcd", false, false),
+            ("master1", 2379, "", false, true),
+            ("master1", 2379, "", true, false),
+            ("master1", 2379, "postgres", true, true),
+            ("master1", 10257, "kube-controller", true, false),
+            ("master1", 10257, "kube", true, true),
+            ("worker1", 10250, "kubelet", true, false),
+            ("worker1", 6443, "nginx", false, false),
+        ] {
+            let mut site = Site::new();
+            site.machine(host).listeners = vec![Listener {
+                port,
+                process: process.to_owned(),
+            }];
+            site.script(
+                host,
+                if joined {
+                    "joined yes\n"
+                } else {
+                    "joined no\n"
+                },
+            );
+            assert_eq!(
+                site.judge().is_refusal(),
+                refused,
+                "{host} {port} {process}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_virtual_ip_that_answers_is_taken_unless_we_hold_it() {
+        let mut site = Site::new();
+        site.script("lb1", "joined no\nvip answered 52:54:00:aa:bb:cc\n");
+        assert_eq!(checks(&site.judge().refusals), ["virtual-ip"]);
+        let vip = site.inventory.vip.address;
+        site.machine("lb2").interfaces[0].addresses.push((vip, 24));
+        assert_eq!(checks(&site.judge().refusals), [""; 0]);
+    }
+
+    #[test]
+    fn a_holder_that_was_not_read_is_given_the_benefit_of_the_doubt() {
+        let mut site = Site::new();
+        site.script("lb1", "joined no\nvip answered 52:54:00:aa:bb:cc\n");
+        site.forget("lb2");
+        assert!(!site.judge().is_refusal());
+    }
+
+    /// What was heard, and whether it is refused; ours is 77, 10.1.1.12 is lb2.
+    #[test]
+    fn a_foreign_router_of_the_same_id_is_refused() {
+        for (heard, refused) in [
+            ("vrrp 10.1.1.9 77", true),
+            ("vrrp 10.1.1.9 78", false),
+            ("vrrp 10.1.1.12 77", false),
+        ] {
+            let mut site = Site::new();
+            site.script("lb1", &format!("joined no\nlistened yes\n{heard}\n"));
+            let verdict = site.judge();
+            assert_eq!(verdict.is_refusal(), refused, "{heard}");
+        }
+        let mut site = Site::new();
+        site.script("lb1", "joined no\nlistened no\nvip unknown\n");
+        assert_eq!(checks(&site.judge().warnings), ["virtual-ip", "router-id"]);
+    }
+
+    #[test]
+    fn an_address_that_the_host_does_not_have_is_refused() {
+        let mut site = Site::new();
+        site.machine("worker1").interfaces[0].addresses.clear();
+        assert_eq!(checks(&site.judge().refusals), ["address"]);
+    }
+}

@@ -1,0 +1,309 @@
+//! `quorate provision`: from bare hosts to a highly available control plane.
+//!
+//! One reading of all hosts decides everything: what preflight refuses, what would change, and, where nothing would, that
+//! all is well already. Success after a change is reported only when a second reading of everything was judged and nothing
+//! was left to change.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::forecast::{Pending, Verdict, forecast};
+use super::{Session, preflight};
+use crate::engine::event::{Event, RunId, RunResult};
+use crate::engine::events::{Events, Listener};
+use crate::engine::journal::{self, Journal};
+use crate::engine::meter::Meter;
+use crate::engine::reader::Reader;
+use crate::engine::stop::Stop;
+use crate::engine::{Engine, EngineError, Summary};
+use crate::error::Error;
+use crate::host::Hosts;
+use crate::host::command::{Command, Script};
+use crate::plan::Plan;
+use crate::report::{EventsFile, Format, screen};
+
+/// How long a piece of work that an earlier run left behind may take to end.
+const LEFTOVER_JOB: Duration = Duration::from_secs(15 * 60);
+
+/// Reads, plans, asks, changes, reads back.
+pub async fn provision(session: &Session) -> Result<(), Error> {
+    let plan = session.plan("provision")?;
+    let meter = Arc::new(Meter::default());
+    let hosts = session.connect_all(&plan, &meter).await?;
+    let reader = Reader::new(&hosts);
+    session.read(&plan, &hosts, &reader).await?;
+    follow_leftovers(session, &plan, &hosts, &reader).await?;
+    preflight::refuse(&session.inventory, &reader.fleet())?;
+
+    let pending = forecast(session, &plan, &reader.fleet())?;
+    if !pending.is_empty() {
+        confirm(session, &pending)?;
+    }
+    let run = RunId::new();
+    let found = interrupted_before(&session.inventory.name);
+    let events = open_events(session, &run)?;
+    let stop = Stop::on_signals();
+    let owner = owner();
+    events
+        .emit(started(session, &plan, &run))
+        .map_err(EngineError::from)?;
+    for (host, what) in found {
+        events
+            .emit(Event::Found { host, what })
+            .map_err(EngineError::from)?;
+    }
+    let engine = Engine {
+        inventory: &session.inventory,
+        templates: &session.templates,
+        hosts: &hosts,
+        reader: &reader,
+        events: &events,
+        stop: &stop,
+        meter: &meter,
+        run: &run,
+        owner: &owner,
+    };
+    let mut summary = engine.run(&plan).await?;
+    let mut left = 0;
+    if summary.changed > 0 && summary.result == RunResult::Done {
+        left = read_back(session, &plan, &hosts, &reader).await?;
+        if left > 0 {
+            summary.result = RunResult::Failed;
+        }
+    }
+    finish(session, &run, &hosts, &events, &summary, left)
+}
+
+/// Work that an interrupted run left running on a host is followed to its end before anything is judged.
+async fn follow_leftovers(
+    session: &Session,
+    plan: &Plan,
+    hosts: &Hosts,
+    reader: &Reader<'_>,
+) -> Result<(), Error> {
+    let fleet = reader.fleet();
+    let mut waited = false;
+    for host in hosts.iter() {
+        let jobs = fleet
+            .of(&host.node.name)
+            .machine()
+            .map(|machine| machine.jobs.clone())
+            .unwrap_or_default();
+        if jobs.is_empty() {
+            continue;
+        }
+        anstream::eprintln!(
+            "{}: found: {} still running from an earlier run: waiting for it",
+            host.node.name,
+            jobs.join(", ")
+        );
+        let wait = Script::new(
+            "wait-for-units",
+            r#"for unit in "$@"; do while systemctl is-active --quiet "$unit"; do sleep 0.3; done; done"#,
+        );
+        let command = Command::script(wait).args(jobs).deadline(LEFTOVER_JOB);
+        let failed = |source| Error::Read {
+            host: host.node.name.clone(),
+            source,
+        };
+        host.succeed(&command).await.map_err(failed)?;
+        waited = true;
+    }
+    if waited {
+        reader.distrust();
+        session.read(plan, hosts, reader).await?;
+    }
+    Ok(())
+}
+
+/// Reads everything again and judges it; how many tasks would still change something.
+async fn read_back(
+    session: &Session,
+    plan: &Plan,
+    hosts: &Hosts,
+    reader: &Reader<'_>,
+) -> Result<usize, Error> {
+    reader.distrust();
+    session.read(plan, hosts, reader).await?;
+    let left = forecast(session, plan, &reader.fleet())?;
+    for pending in &left {
+        anstream::eprintln!(
+            "{}: {}: read back: {}",
+            pending.task.host,
+            pending.step,
+            summary_of(&pending.verdict)
+        );
+    }
+    Ok(left.len())
+}
+
+fn started(session: &Session, plan: &Plan, run: &RunId) -> Event {
+    Event::RunStarted {
+        run: run.clone(),
+        operation: "provision".to_owned(),
+        cluster: session.inventory.name.clone(),
+        hosts: plan
+            .hosts(&session.inventory)
+            .iter()
+            .map(|node| node.name.clone())
+            .collect(),
+        plan: plan.digest.clone(),
+        tasks: plan.tasks(),
+    }
+}
+
+/// What the last run of this cluster was doing when it died.
+fn interrupted_before(cluster: &str) -> Vec<(String, String)> {
+    let Some(last) = journal::runs(cluster).pop() else {
+        return Vec::new();
+    };
+    let records = journal::read(cluster, &last).unwrap_or_default();
+    let line = |step: String| format!("run {last} was interrupted during `{step}`");
+    journal::interrupted(&records)
+        .into_iter()
+        .map(|(task, step)| (task.host, line(step)))
+        .collect()
+}
+
+fn open_events(session: &Session, run: &RunId) -> Result<Events, Error> {
+    let journal = Journal::create(&session.inventory.name, run).map_err(EngineError::from)?;
+    let mut listeners: Vec<Box<dyn Listener>> = vec![screen()];
+    if let Some(path) = &session.settings.events {
+        let failed = |source| Error::Local {
+            doing: format!("create {path}"),
+            source,
+        };
+        listeners.push(Box::new(EventsFile::create(path).map_err(failed)?));
+    }
+    Ok(Events::new(Some(journal), listeners))
+}
+
+/// Who runs this, for whoever meets the lock.
+fn owner() -> String {
+    let name = |variable: &str| std::env::var(variable).unwrap_or_default();
+    let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!(
+        "{}@{}, process {}, since {:.0}",
+        name("USER"),
+        host.trim(),
+        std::process::id(),
+        jiff::Timestamp::now()
+    )
+}
+
+fn summary_of(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Change(change) => change.summary.clone(),
+        Verdict::Unknown { until } => format!("unknown until {until}"),
+    }
+}
+
+/// Shows what would change, by host, and asks.
+fn confirm(session: &Session, pending: &[Pending]) -> Result<(), Error> {
+    let mut by_host: BTreeMap<&str, usize> = BTreeMap::new();
+    for task in pending {
+        *by_host.entry(task.task.host.as_str()).or_default() += 1;
+    }
+    let hosts: Vec<String> = session
+        .inventory
+        .nodes
+        .iter()
+        .filter_map(|node| {
+            by_host
+                .get(node.name.as_str())
+                .map(|count| format!("{} {count}", node.name))
+        })
+        .collect();
+    anstream::eprintln!("{} changes are needed: {}", pending.len(), hosts.join(", "));
+    if session.settings.yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::Refused {
+            findings: vec![
+                "there is nobody to ask: look with `quorate plan`, then run with --yes".to_owned(),
+            ],
+        });
+    }
+    anstream::eprint!("Make them? Only `yes` goes on (`quorate plan` shows each): ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    if read.is_ok() && answer.trim() == "yes" {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        findings: vec!["not confirmed".to_owned()],
+    })
+}
+
+fn finish(
+    session: &Session,
+    run: &RunId,
+    hosts: &Hosts,
+    events: &Events,
+    summary: &Summary,
+    left: usize,
+) -> Result<(), Error> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let _ = events.emit(Event::RunFinished {
+        result: summary.result,
+        changed: summary.changed,
+        unchanged: summary.unchanged,
+        failed: summary.failed.len() + left,
+        duration_ms: millis(summary.duration),
+        own_ms: millis(summary.own),
+    });
+    print_summary(session, run, hosts, summary, left);
+    match summary.result {
+        RunResult::Done => Ok(()),
+        RunResult::Failed => Err(Error::Failed {
+            failed: summary.failed.len(),
+        }),
+        RunResult::Interrupted => Err(Error::Interrupted),
+    }
+}
+
+fn print_summary(session: &Session, run: &RunId, hosts: &Hosts, summary: &Summary, left: usize) {
+    let failed = summary.failed.len() + left;
+    match session.settings.format {
+        Format::Json => {
+            let line = json!({
+                "run": run,
+                "operation": "provision",
+                "result": summary.result,
+                "hosts": hosts.iter().count(),
+                "changed": summary.changed,
+                "unchanged": summary.unchanged,
+                "failed": failed,
+                "duration_s": summary.duration.as_secs_f64(),
+                "own_s": summary.own.as_secs_f64(),
+            });
+            crate::report::println(&line.to_string());
+        }
+        Format::Table => {
+            let seconds = summary.duration.as_secs_f64();
+            let (changed, unchanged, failed) =
+                (summary.changed, summary.unchanged, summary.failed.len());
+            if changed == 0 && failed == 0 && summary.result == RunResult::Done {
+                crate::report::println(&format!(
+                    "Nothing to change: all {unchanged} tasks hold ({seconds:.2} s)"
+                ));
+            } else {
+                crate::report::println(&format!(
+                    "{changed} changed, {unchanged} held already, {failed} failed ({seconds:.1} s)"
+                ));
+            }
+            if summary.result != RunResult::Done {
+                crate::report::println(&format!(
+                    "Run the same command again to continue: `quorate provision -i {}`",
+                    session.settings.inventory
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `quorate render`: all files for all hosts, offline. What only a host can say (its interface, its containerd) takes the
+//! documented assumptions of [`crate::template`].
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::Session;
+use crate::action::{Action as _, Fleet};
+use crate::error::Error;
+use crate::plan::Plan;
+
+/// A file as it would be on a host.
+pub struct Rendered {
+    /// Host.
+    pub host: String,
+    /// Absolute path there.
+    pub path: Utf8PathBuf,
+    /// Bytes.
+    pub content: Vec<u8>,
+}
+
+/// Every file that the plan would put on its hosts.
+pub fn files(session: &Session, plan: &Plan) -> Result<Vec<Rendered>, Error> {
+    let fleet = Fleet::default();
+    let mut rendered = Vec::new();
+    for node in plan.hosts(&session.inventory) {
+        for (_, _, step) in plan.steps_of(&node.name) {
+            let files = step
+                .action
+                .files(&session.context(node, &fleet))
+                .map_err(|source| Error::Judge {
+                    step: step.name.clone(),
+                    host: node.name.clone(),
+                    source,
+                })?;
+            let here = |(path, content)| Rendered {
+                host: node.name.clone(),
+                path,
+                content,
+            };
+            rendered.extend(files.into_iter().map(here));
+        }
+    }
+    Ok(rendered)
+}
+
+/// Writes them to `<out>/<host>/<absolute path>`; the number of files.
+pub fn render(session: &Session, out: &Utf8Path) -> Result<usize, Error> {
+    let plan = session.plan("provision")?;
+    let rendered = files(session, &plan)?;
+    for file in &rendered {
+        let path = out
+            .join(&file.host)
+            .join(file.path.as_str().trim_start_matches('/'));
+        let failed = |source| Error::Local {
+            doing: format!("write {path}"),
+            source,
+        };
+        fs_err::create_dir_all(path.parent().unwrap_or(out)).map_err(failed)?;
+        fs_err::write(&path, &file.content).map_err(failed)?;
+    }
+    Ok(rendered.len())
+}

@@ -1,0 +1,202 @@
+//! `quorate runs`: what earlier runs did, from their journals.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Table, presets};
+use serde_json::json;
+
+use crate::engine::event::{Event, Outcome, Record, RunId};
+use crate::engine::{EngineError, journal};
+use crate::error::Error;
+use crate::report::Format;
+use crate::report::lines::seconds;
+
+/// Lists the runs of a cluster, newest last.
+pub fn list(cluster: &str, format: Format) {
+    let rows: Vec<Row> = journal::runs(cluster)
+        .iter()
+        .map(|run| Row::read(cluster, run))
+        .collect();
+    match format {
+        Format::Json => {
+            let rows: Vec<_> = rows.iter().map(Row::json).collect();
+            crate::report::println(&json!({ "cluster": cluster, "runs": rows }).to_string());
+        }
+        Format::Table if rows.is_empty() => {
+            crate::report::println(&format!("No runs of {cluster} are on this computer"))
+        }
+        Format::Table => {
+            let mut table = Table::new();
+            table.load_style(presets::NOTHING).set_header([
+                "RUN",
+                "STARTED",
+                "OPERATION",
+                "RESULT",
+                "CHANGED",
+            ]);
+            for row in rows {
+                table.add_row([
+                    row.run,
+                    row.started,
+                    row.operation,
+                    row.result,
+                    row.changed.to_string(),
+                ]);
+            }
+            crate::report::println(&table.to_string());
+        }
+    }
+}
+
+/// Shows one run as a time line. `run` may be the end of an id that is unambiguous, or `last`.
+pub fn show(cluster: &str, run: &str, format: Format) -> Result<(), Error> {
+    let run = find(cluster, run)?;
+    let records = journal::read(cluster, &run).map_err(EngineError::from)?;
+    match format {
+        Format::Json => {
+            for record in &records {
+                crate::report::println(&json!(record).to_string());
+            }
+        }
+        Format::Table => crate::report::print(&time_line(&records)),
+    }
+    Ok(())
+}
+
+struct Row {
+    run: String,
+    started: String,
+    operation: String,
+    result: String,
+    changed: usize,
+}
+
+impl Row {
+    fn read(cluster: &str, run: &RunId) -> Self {
+        let records = journal::read(cluster, run).unwrap_or_default();
+        let mut row = Self {
+            run: run.to_string(),
+            started: records
+                .first()
+                .map_or_else(String::new, |record| format!("{:.0}", record.at)),
+            operation: String::new(),
+            result: "died".to_owned(),
+            changed: 0,
+        };
+        for record in &records {
+            match &record.event {
+                Event::RunStarted { operation, .. } => row.operation.clone_from(operation),
+                Event::TaskFinished {
+                    outcome: Outcome::Changed,
+                    ..
+                } => row.changed += 1,
+                Event::RunFinished { result, .. } => {
+                    row.result = format!("{result:?}").to_lowercase()
+                }
+                _ => {}
+            }
+        }
+        row
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "run": self.run, "started": self.started, "operation": self.operation, "result": self.result,
+            "changed": self.changed,
+        })
+    }
+}
+
+fn find(cluster: &str, wanted: &str) -> Result<RunId, Error> {
+    let runs = journal::runs(cluster);
+    let usage = |message: String| Error::Usage { message };
+    if wanted == "last" {
+        return runs
+            .last()
+            .cloned()
+            .ok_or_else(|| usage(format!("no runs of {cluster} are on this computer")));
+    }
+    let matching: Vec<&RunId> = runs
+        .iter()
+        .filter(|run| run.to_string().ends_with(wanted))
+        .collect();
+    match matching[..] {
+        [run] => Ok(run.clone()),
+        [] => Err(usage(format!(
+            "no run of {cluster} ends in `{wanted}`; `quorate runs list` shows them"
+        ))),
+        _ => Err(usage(format!(
+            "{} runs of {cluster} end in `{wanted}`: write more of the id",
+            matching.len()
+        ))),
+    }
+}
+
+fn time_line(records: &[Record]) -> String {
+    let mut text = String::new();
+    let Some(first) = records.first() else {
+        return text;
+    };
+    let mut held = 0;
+    for record in records {
+        let since = record.at.duration_since(first.at).as_millis();
+        let at = seconds(u64::try_from(since).unwrap_or_default());
+        let Some(line) = line(&record.event) else {
+            held += 1;
+            continue;
+        };
+        let _ = writeln!(text, "{at:>9}  {line}");
+    }
+    let _ = writeln!(text, "{:>9}  {held} tasks held already", "");
+    for (task, step) in journal::interrupted(records) {
+        let _ = writeln!(text, "{:>9}  {}: `{step}` was interrupted", "", task.host);
+    }
+    text
+}
+
+/// `None`: a task that held already.
+fn line(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::RunStarted {
+            operation,
+            cluster,
+            hosts,
+            ..
+        } => format!("{operation} {cluster}, {} hosts", hosts.len()),
+        Event::Found { host, what } => format!("{host}: found: {what}"),
+        Event::PlayStarted { name, .. } => format!("-- {name}"),
+        Event::TaskStarted { task, change, .. } => format!("{}: {} …", task.host, change.summary),
+        Event::Note { task, line } => format!("{}: {line}", task.host),
+        Event::TaskFinished {
+            outcome: Outcome::Unchanged,
+            ..
+        } => return None,
+        Event::TaskFinished {
+            task,
+            step,
+            outcome: Outcome::Changed,
+            duration_ms,
+            ..
+        } => {
+            format!("{}: {step}: done in {}", task.host, seconds(*duration_ms))
+        }
+        Event::TaskFinished {
+            task,
+            step,
+            outcome: Outcome::Failed { error, .. },
+            ..
+        } => {
+            format!("{}: {step}: failed: {error}", task.host)
+        }
+        Event::Interrupted { now } => format!(
+            "stopped by the person{}",
+            if *now { ", connections cut" } else { "" }
+        ),
+        Event::RunFinished {
+            result,
+            duration_ms,
+            ..
+        } => format!("{result:?} after {}", seconds(*duration_ms)).to_lowercase(),
+        Event::Unknown => "something a newer quorate wrote".to_owned(),
+    })
+}

@@ -1,0 +1,35 @@
+//! Debian, Ubuntu and their kin: apt and dpkg.
+
+use super::{Family, Hold, RepositoryFormat};
+
+/// The family.
+pub const FAMILY: Family = Family {
+    name: "Debian",
+    ids: &["debian", "ubuntu"],
+    install: concat!(
+        include_str!("debian/apt.sh"),
+        include_str!("debian/install.sh")
+    ),
+    install_release: concat!(
+        include_str!("debian/apt.sh"),
+        include_str!("debian/install_release.sh")
+    ),
+    refresh: concat!(
+        include_str!("debian/apt.sh"),
+        include_str!("debian/refresh.sh")
+    ),
+    listings: include_str!("debian/listings.sh"),
+    renamed: &[],
+    hold: Hold::Mark,
+    repository: RepositoryFormat {
+        file: "/etc/apt/sources.list.d/quorate-kubernetes.list",
+        key: "/etc/apt/keyrings/quorate-kubernetes.asc",
+        content: list,
+        upstream: "https://pkgs.k8s.io/core:/stable:/v{minor}/deb/",
+        key_url: "Release.key",
+    },
+};
+
+fn list(url: &str, key: &str) -> String {
+    format!("# Written by quorate; changes made here are lost.\ndeb [signed-by={key}] {url} /\n")
+}

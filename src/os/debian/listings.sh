@@ -1,0 +1,1 @@
+grep -ls -e "^[^#]*$1" /etc/apt/sources.list /etc/apt/sources.list.d/* || :

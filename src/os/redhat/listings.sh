@@ -1,0 +1,1 @@
+grep -ls -e "^[^#]*$1" /etc/yum.repos.d/* || :

@@ -1,0 +1,1 @@
+dnf -y --disablerepo='*' --enablerepo=quorate-kubernetes --refresh makecache

@@ -1,0 +1,178 @@
+//! The lab as a test sees it: real hosts that go away with the value.
+
+use std::net::SocketAddr;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use camino::Utf8PathBuf;
+use serde_json::Value;
+
+/// A running lab, with its own state directory and its own home for quorate's state.
+pub struct Lab {
+    name: String,
+    _directory: tempfile::TempDir,
+    state: Utf8PathBuf,
+    home: Utf8PathBuf,
+}
+
+impl Lab {
+    /// Boots two load balancers, three masters and a worker.
+    pub fn up(name: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let base = Utf8PathBuf::from_path_buf(directory.path().to_owned()).expect("UTF-8");
+        let (state, home) = (base.join("lab"), base.join("state"));
+        let lab = Self {
+            name: name.to_owned(),
+            _directory: directory,
+            state,
+            home,
+        };
+        lab.must(&[
+            "lab",
+            "up",
+            "--name",
+            name,
+            "--state-dir",
+            lab.state.as_str(),
+        ]);
+        lab
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command
+            .args(words)
+            .env("XDG_STATE_HOME", &self.home)
+            .env("QUORATE_INVENTORY", self.inventory());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// The inventory that the lab wrote.
+    pub fn inventory(&self) -> Utf8PathBuf {
+        self.state.join("inventory.yaml")
+    }
+
+    /// Runs quorate.
+    pub fn quorate(&self, words: &[&str]) -> Output {
+        self.command(words).output().expect("quorate starts")
+    }
+
+    /// Runs quorate and insists on success; its standard output.
+    pub fn must(&self, words: &[&str]) -> String {
+        let output = self.quorate(words);
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "quorate {words:?}: {}\n{out}\n{err}",
+            output.status
+        );
+        out.into_owned()
+    }
+
+    /// Starts quorate and does not wait for it.
+    pub fn start(&self, words: &[&str]) -> Child {
+        self.command(words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("quorate starts")
+    }
+
+    /// Runs quorate with `--output json`; the object on the last line.
+    pub fn json(&self, words: &[&str]) -> Value {
+        let text = self.must(&[words, &["--output", "json"]].concat());
+        last_object(&text)
+    }
+
+    /// The state of the cluster, whatever it is.
+    pub fn status(&self) -> Value {
+        last_object(&String::from_utf8_lossy(
+            &self.quorate(&["status", "--output", "json"]).stdout,
+        ))
+    }
+
+    /// A fault: `cut`, `heal`, `kill`, `boot`.
+    pub fn fault(&self, verb: &str, host: &str) {
+        self.must(&["lab", verb, "--name", &self.name, host]);
+    }
+
+    /// Boots a host as a replaced machine: an empty disk.
+    pub fn replace(&self, host: &str) {
+        self.must(&["lab", "boot", "--name", &self.name, "--fresh", host]);
+    }
+
+    /// Runs a shell line on one host through SSH.
+    pub fn on(&self, host: &str, line: &str) -> String {
+        self.must(&["exec", "--on", host, "--", line])
+    }
+
+    /// Waits for a condition on the cluster's state.
+    pub fn wait(
+        &self,
+        what: &str,
+        limit: Duration,
+        mut is_so: impl FnMut(&Value) -> bool,
+    ) -> Value {
+        let started = Instant::now();
+        loop {
+            let status = self.status();
+            if is_so(&status) {
+                return status;
+            }
+            assert!(
+                started.elapsed() < limit,
+                "{what}: not within {limit:?}; last:\n{status:#}"
+            );
+        }
+    }
+
+    /// The virtual IP and port.
+    pub fn endpoint(&self) -> SocketAddr {
+        let text = std::fs::read_to_string(self.inventory()).expect("the lab wrote an inventory");
+        let address = text
+            .split_once("vip:")
+            .and_then(|(_, rest)| rest.split_once("address:"))
+            .and_then(|(_, rest)| {
+                rest.split(|c: char| c != '.' && c != ' ' && !c.is_ascii_digit())
+                    .next()
+            })
+            .expect("a virtual IP");
+        format!("{}:6443", address.trim())
+            .parse()
+            .expect("an address")
+    }
+
+    /// The cluster's CA certificates.
+    pub fn ca(&self) -> Vec<u8> {
+        self.quorate(&[
+            "lab",
+            "ssh",
+            "--name",
+            &self.name,
+            "master1",
+            "sudo",
+            "cat",
+            "/etc/kubernetes/pki/ca.crt",
+        ])
+        .stdout
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let down = self.quorate(&["lab", "down", "--name", &self.name]);
+        if !down.status.success() {
+            eprintln!("lab down: {}", String::from_utf8_lossy(&down.stderr));
+        }
+    }
+}
+
+fn last_object(text: &str) -> Value {
+    let line = text.lines().rev().find(|line| line.starts_with('{'));
+    line.and_then(|line| serde_json::from_str(line).ok())
+        .unwrap_or_else(|| panic!("no JSON object in:\n{text}"))
+}

@@ -1,0 +1,270 @@
+//! End to end, on real hosts: systemd, sshd, apt, HAProxy, Keepalived, kubeadm, etcd. Needs root on Linux; see `make test`.
+//!
+//! One lab carries all of it, in the order of a cluster's life, because a cluster is expensive. What is measured is printed.
+
+mod client;
+mod harness;
+
+use std::time::{Duration, Instant};
+
+use client::{Client, Figures};
+use harness::Lab;
+use serde_json::Value;
+
+const CLUSTER: Duration = Duration::from_secs(300);
+
+#[test]
+fn a_cluster_from_bare_hosts_through_failures() {
+    let rounds: u32 = std::env::var("QUORATE_SOAK")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
+    for round in 1..=rounds {
+        let lab = Lab::up("soak");
+        println!("soak: round {round} of {rounds}");
+        a_provision_killed_at_a_random_moment_is_finished_by_the_next(&lab);
+    }
+    if rounds > 0 {
+        return;
+    }
+    let lab = Lab::up("test");
+    a_plan_shows_what_is_pending_and_changes_nothing(&lab);
+    a_provision_killed_at_a_random_moment_is_finished_by_the_next(&lab);
+    a_second_provision_changes_nothing(&lab);
+    an_edit_changes_just_that(&lab);
+    outages_stay_within_their_bounds(&lab);
+    a_replaced_worker_joins_again(&lab);
+    a_master_that_lost_its_data_joins_again_and_founds_nothing(&lab);
+    an_unstarted_learner_blocks_nothing(&lab);
+    a_second_provision_changes_nothing(&lab);
+}
+
+fn a_plan_shows_what_is_pending_and_changes_nothing(lab: &Lab) {
+    let first = lab.quorate(&["plan", "--exit-code"]);
+    let text = String::from_utf8_lossy(&first.stdout).into_owned();
+    assert_eq!(
+        first.status.code(),
+        Some(8),
+        "{text}\n{}",
+        String::from_utf8_lossy(&first.stderr)
+    );
+    assert!(
+        text.contains("+    balance"),
+        "the plan shows the HAProxy configuration as a diff:\n{text}"
+    );
+    let second = lab.quorate(&["plan"]);
+    assert_eq!(
+        String::from_utf8_lossy(&second.stdout),
+        text,
+        "a plan changes nothing"
+    );
+}
+
+fn a_provision_killed_at_a_random_moment_is_finished_by_the_next(lab: &Lab) {
+    let pending = lab.json(&["plan"])["pending"]
+        .as_array()
+        .expect("a list")
+        .len();
+    let kill_at = random(pending * 3 / 4).max(1);
+    let events = lab.inventory().with_file_name("events.jsonl");
+    let mut run = lab.start(&["provision", "--yes", "--events", events.as_str()]);
+    let started = Instant::now();
+    loop {
+        let seen = std::fs::read_to_string(&events).unwrap_or_default();
+        if seen.matches("\"task-started\"").count() >= kill_at {
+            break;
+        }
+        assert!(
+            run.try_wait().expect("waits").is_none(),
+            "provision ended before its change {kill_at}:\n{seen}"
+        );
+        assert!(
+            started.elapsed() < CLUSTER * 3,
+            "no change {kill_at} within {:?}",
+            started.elapsed()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    run.kill().expect("kill -9");
+    run.wait().expect("it ends");
+    println!(
+        "lab: provision killed with SIGKILL at its change {kill_at} of about {pending}, after {:?}",
+        started.elapsed()
+    );
+    let again = Instant::now();
+    let summary = lab.json(&["provision", "--yes"]);
+    println!(
+        "lab: resumed and finished in {:?}: {summary}",
+        again.elapsed()
+    );
+    assert_eq!(summary["failed"], 0);
+    assert_whole(&lab.status());
+}
+
+fn a_second_provision_changes_nothing(lab: &Lab) {
+    let summary = lab.json(&["provision"]);
+    println!("lab: a provision that changes nothing: {summary}");
+    assert_eq!(
+        (&summary["changed"], &summary["failed"]),
+        (&Value::from(0), &Value::from(0))
+    );
+    let plan = lab.quorate(&["plan", "--exit-code"]);
+    assert!(
+        plan.status.success(),
+        "{}",
+        String::from_utf8_lossy(&plan.stdout)
+    );
+}
+
+fn an_edit_changes_just_that(lab: &Lab) {
+    let path = lab.inventory();
+    let original = std::fs::read_to_string(&path).expect("readable");
+    let edited = format!("{original}\nsysctls: {{ net.ipv4.tcp_keepalive_time: \"600\" }}\n");
+    std::fs::write(&path, edited).expect("writable");
+    let summary = lab.json(&["provision", "--yes"]);
+    println!("lab: one more sysctl: {summary}");
+    assert_eq!(summary["changed"], 4, "three masters and a worker");
+    for host in ["master1", "worker1"] {
+        assert!(
+            lab.on(host, "sysctl -n net.ipv4.tcp_keepalive_time")
+                .contains("600")
+        );
+    }
+}
+
+fn outages_stay_within_their_bounds(lab: &Lab) {
+    let holder = vip_holder(&lab.status());
+    let figures = measure(lab, || {
+        lab.fault("cut", &holder);
+        lab.wait("another holder", CLUSTER, |status| {
+            vip_holders(status) == 1 && vip_holder(status) != holder
+        });
+    });
+    lab.fault("heal", &holder);
+    report("link of the VIP's holder cut", &figures, 1500);
+    lab.wait("one holder after the cut", CLUSTER, is_whole);
+
+    let holder = vip_holder(&lab.status());
+    let figures = measure(lab, || {
+        lab.on(&holder, "systemctl stop haproxy");
+        lab.wait("another holder", CLUSTER, |status| {
+            vip_holders(status) == 1 && vip_holder(status) != holder
+        });
+    });
+    lab.on(&holder, "systemctl start haproxy");
+    report("HAProxy stopped on the holder", &figures, 2000);
+    lab.wait("HAProxy back", CLUSTER, is_whole);
+
+    let holder = vip_holder(&lab.status());
+    let figures = measure(lab, || {
+        lab.on(&holder, "systemctl kill --kill-who=all -s KILL keepalived");
+        lab.wait("a holder", CLUSTER, |status| vip_holders(status) >= 1);
+    });
+    lab.on(&holder, "systemctl restart keepalived");
+    report("keepalived killed on the holder", &figures, 2000);
+    lab.wait("one holder after keepalived", CLUSTER, is_whole);
+
+    let figures = measure(lab, || {
+        lab.on("master2", "kill -9 $(pidof kube-apiserver)");
+        lab.wait("the apiserver back", CLUSTER, is_whole);
+    });
+    report("one apiserver killed", &figures, 200);
+
+    let figures = measure(lab, || {
+        lab.fault("kill", "master3");
+        lab.wait("the loss to be seen", CLUSTER, |status| !is_whole(status));
+    });
+    report("one master powered off", &figures, 2000);
+    let names = lab.on(
+        "master1",
+        "kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes -o name",
+    );
+    assert!(
+        names.contains("node/master1"),
+        "the API serves with a master off:\n{names}"
+    );
+    lab.fault("boot", "master3");
+    lab.wait("the master back", CLUSTER, is_whole);
+}
+
+fn a_replaced_worker_joins_again(lab: &Lab) {
+    lab.fault("kill", "worker1");
+    lab.replace("worker1");
+    let summary = lab.json(&["provision", "--yes"]);
+    println!("lab: a replaced worker: {summary}");
+    assert_eq!(summary["failed"], 0);
+    assert_whole(&lab.status());
+}
+
+fn a_master_that_lost_its_data_joins_again_and_founds_nothing(lab: &Lab) {
+    let before = lab.status();
+    lab.on(
+        "master1",
+        "kill -9 $(pidof etcd); rm -rf /var/lib/etcd/member",
+    );
+    let summary = lab.json(&["provision", "--yes"]);
+    println!("lab: the founding master lost its etcd data: {summary}");
+    assert_eq!(summary["failed"], 0);
+    let after = lab.status();
+    assert_whole(&after);
+    assert_eq!(
+        before["etcd"]["cluster_id"], after["etcd"]["cluster_id"],
+        "still the same etcd cluster"
+    );
+}
+
+fn an_unstarted_learner_blocks_nothing(lab: &Lab) {
+    lab.on("master3", "kubeadm reset -f && rm -rf /etc/kubernetes/pki");
+    let add = r#"curl -fsS --cacert /etc/kubernetes/pki/etcd/ca.crt --cert /etc/kubernetes/pki/etcd/healthcheck-client.crt --key /etc/kubernetes/pki/etcd/healthcheck-client.key -X POST -d "{\"peerURLs\":[\"https://$(getent hosts master3 | cut -d' ' -f1):2380\"],\"isLearner\":true}" https://127.0.0.1:2379/v3/cluster/member/add"#;
+    lab.on("master1", add);
+    let summary = lab.json(&["provision", "--yes"]);
+    println!("lab: a join that died after `member add`: {summary}");
+    assert_eq!(summary["failed"], 0);
+    assert_whole(&lab.status());
+}
+
+/// Runs `event` under the client, from two seconds before to three seconds after.
+fn measure(lab: &Lab, event: impl FnOnce()) -> Figures {
+    let client = Client::start(lab.endpoint(), &lab.ca());
+    std::thread::sleep(Duration::from_secs(2));
+    event();
+    std::thread::sleep(Duration::from_secs(3));
+    client.stop()
+}
+
+fn report(what: &str, figures: &Figures, bound_ms: u128) {
+    println!("figure: {what}: {figures} (bound {bound_ms} ms)");
+    assert!(figures.outage.as_millis() <= bound_ms, "{what}: {figures}");
+}
+
+fn vip_holders(status: &Value) -> usize {
+    status["vip"]["holders"].as_array().map_or(0, Vec::len)
+}
+
+fn vip_holder(status: &Value) -> String {
+    status["vip"]["holders"][0]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn is_whole(status: &Value) -> bool {
+    status["problems"].as_array().is_some_and(Vec::is_empty)
+}
+
+fn assert_whole(status: &Value) {
+    assert!(is_whole(status), "the cluster is whole:\n{status:#}");
+}
+
+/// A number below `limit`: from `QUORATE_SEED` to repeat a run, else from the clock; printed either way.
+fn random(limit: usize) -> usize {
+    let clock = std::time::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_nanos());
+    let seed = std::env::var("QUORATE_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(clock);
+    println!("lab: QUORATE_SEED={seed}");
+    usize::try_from(seed % u128::try_from(limit.max(1)).unwrap_or(1)).unwrap_or(0)
+}
