@@ -89,7 +89,10 @@ fn keepalived_refuses_the_seeds_mistakes() {
         ("state BACKUP", "state MASTER"),
         ("virtual_router_id", "virtual_router_id 300 #"),
         (SCRIPT, "/nowhere/check_haproxy"),
-        ("advert_int", "authentication {\n auth_type PASS\n auth_pass mypassword\n }\n advert_int"),
+        (
+            "advert_int",
+            "authentication {\n auth_type PASS\n auth_pass mypassword\n }\n advert_int",
+        ),
     ] {
         let (status, text) = check(&directory, &good.replace(right, wrong));
         assert_ne!(status, Some(0), "{wrong}: {text}");
