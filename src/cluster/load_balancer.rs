@@ -84,7 +84,9 @@ fn server<'a>(servers: &'a mut Vec<Server>, backend: &str, name: &str) -> &'a mu
             });
             servers.len() - 1
         });
-    servers.get_mut(position).expect("it is there or was pushed")
+    servers
+        .get_mut(position)
+        .expect("it is there or was pushed")
 }
 
 /// A line of Prometheus text: `name{label="value",…} 1`.
@@ -151,7 +153,10 @@ haproxy_server_weight{proxy="kube_apiserver",server="master3"} 1
 "#;
         assert_eq!(
             states(text),
-            [row("master1", "UP", "L7OK"), row("master2", "DOWN", "L4CON")]
+            [
+                row("master1", "UP", "L7OK"),
+                row("master2", "DOWN", "L4CON")
+            ]
         );
     }
 

@@ -8,9 +8,12 @@ pub mod connect;
 pub mod error;
 pub mod facts;
 pub mod file;
+pub mod host_key;
 pub mod job;
 pub mod probe;
 pub mod sample;
+pub(crate) mod shell;
+pub mod ssh;
 pub mod transport;
 
 use std::sync::Arc;

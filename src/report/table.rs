@@ -61,7 +61,10 @@ mod tests {
     fn a_short_row_leaves_the_rest_empty() {
         let text = table(
             &["Name", "State"],
-            vec![vec!["lb1".to_owned(), "up".to_owned()], vec!["lb2".to_owned()]],
+            vec![
+                vec!["lb1".to_owned(), "up".to_owned()],
+                vec!["lb2".to_owned()],
+            ],
         );
         assert_eq!(text.as_deref(), Some("NAME  STATE\nlb1   up\nlb2"));
         assert_eq!(table(&["Name"], Vec::new()), None);
@@ -71,7 +74,11 @@ mod tests {
     fn paragraphs_hang_from_their_prefix() {
         let text = wrapped("  - ", &"word ".repeat(20));
         assert!(text.lines().all(|line| line.len() <= 80));
-        assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("    word")));
+        assert!(
+            text.lines()
+                .nth(1)
+                .is_some_and(|line| line.starts_with("    word"))
+        );
     }
 
     proptest! {

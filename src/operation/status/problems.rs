@@ -104,7 +104,11 @@ fn etcd(inventory: &Inventory, status: &Status, problems: &mut Vec<Problem>) {
         .or(members.first())
     else {
         if status.masters.iter().any(|master| master.has_etcd) {
-            problems.push(problem("", "no etcd member answers", "see `crictl ps -a --name etcd` and `journalctl -u kubelet` on the masters"));
+            problems.push(problem(
+                "",
+                "no etcd member answers",
+                "see `crictl ps -a --name etcd` and `journalctl -u kubelet` on the masters",
+            ));
         }
         return;
     };
@@ -141,7 +145,10 @@ fn etcd(inventory: &Inventory, status: &Status, problems: &mut Vec<Problem>) {
         } else if known.name.is_empty() {
             problems.push(problem(
                 "",
-                format!("etcd has a member that never started: {label} ({})", known.id),
+                format!(
+                    "etcd has a member that never started: {label} ({})",
+                    known.id
+                ),
                 format!("a join died half-way: {PROVISION}"),
             ));
         }
@@ -149,7 +156,13 @@ fn etcd(inventory: &Inventory, status: &Status, problems: &mut Vec<Problem>) {
     let clusters: BTreeSet<Vec<&str>> = members
         .iter()
         .filter(|member| member.is_healthy)
-        .map(|member| member.members.iter().map(|known| known.id.as_str()).collect())
+        .map(|member| {
+            member
+                .members
+                .iter()
+                .map(|known| known.id.as_str())
+                .collect()
+        })
         .collect();
     if clusters.len() > 1 {
         problems.push(problem(

@@ -68,14 +68,27 @@ impl Status {
         let mut rows: Vec<Vec<String>> = self.load_balancers.iter().map(balancer_row).collect();
         rows.extend(self.unreachable_rows("load balancer"));
         table(
-            &["Load balancer", "Virtual IP", "HAProxy", "Keepalived", "Apiservers up"],
+            &[
+                "Load balancer",
+                "Virtual IP",
+                "HAProxy",
+                "Keepalived",
+                "Apiservers up",
+            ],
             rows,
         )
     }
 
     fn masters_table(&self) -> Option<String> {
         table(
-            &["Master", "Apiserver", "Etcd", "Version", "Database", "Members"],
+            &[
+                "Master",
+                "Apiserver",
+                "Etcd",
+                "Version",
+                "Database",
+                "Members",
+            ],
             self.masters.iter().map(master_row).collect(),
         )
     }
@@ -85,7 +98,14 @@ impl Status {
             self.nodes.iter().map(|node| self.node_row(node)).collect();
         rows.extend(self.unreachable_rows("node"));
         table(
-            &["Node", "Role", "State", "Kubelet", "Containerd", "Certificates"],
+            &[
+                "Node",
+                "Role",
+                "State",
+                "Kubelet",
+                "Containerd",
+                "Certificates",
+            ],
             rows,
         )
     }
@@ -144,7 +164,11 @@ fn role_word(role: Role) -> &'static str {
 
 fn balancer_row(balancer: &LoadBalancerStatus) -> Vec<String> {
     let up = balancer.servers.as_ref().map(|servers| {
-        let api = || servers.iter().filter(|server| server.backend == API_BACKEND);
+        let api = || {
+            servers
+                .iter()
+                .filter(|server| server.backend == API_BACKEND)
+        };
         format!(
             "{} of {}",
             api().filter(|server| server.is_up()).count(),
