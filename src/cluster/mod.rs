@@ -20,5 +20,7 @@ pub mod master;
 pub mod node;
 pub mod plane;
 pub mod report;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod survey;
 pub mod vip;

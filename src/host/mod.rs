@@ -4,7 +4,7 @@
 //! [`file`] and [`job`] what can be done.
 
 pub mod command;
-pub mod connect;
+mod connect;
 pub mod error;
 pub mod facts;
 pub mod file;
@@ -13,6 +13,7 @@ pub mod job;
 pub mod probe;
 pub mod sample;
 pub(crate) mod shell;
+pub mod simulated;
 pub mod ssh;
 pub mod transport;
 

@@ -42,7 +42,7 @@ r memory /proc/meminfo
 stat -f -c 'disk %a %S' /var/lib
 [ ! -e /sys/fs/cgroup/cgroup.controllers ] || printf 'cgroup2\n'
 r init /proc/1/comm
-for v in /sys/class/net/*/address; do w=${{v%/address}}; r "link ${{w##*/}}" "$v"; done
+ip -br link show 2>/dev/null | while read -r v w x y; do printf 'link %s %s\n' "${{v%%@*}}" "$x"; done
 b=
 for v in {modules}; do
 if [ -d /sys/module/$v ]; then printf 'module %s\n' $v; else b="$b -e /$v.ko"; fi

@@ -6,7 +6,7 @@
 //! build leaves nothing that counts, and of two builders the second waits and finds the work done.
 
 use std::env;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::error::LabError;
 use super::record::Lock;
 use super::say;
+use crate::plan::hex;
 
 #[derive(RustEmbed)]
 #[folder = "vagrant/lab"]
@@ -83,12 +84,9 @@ impl Artifact {
         for part in self.parts() {
             hash.update(part.key()?);
         }
-        Ok(hash
-            .finalize()
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        let mut key = hex(&hash.finalize());
+        key.truncate(16);
+        Ok(key)
     }
 }
 
@@ -130,8 +128,7 @@ fn build(
     place: &Utf8Path,
 ) -> Result<(), LabError> {
     say(&format!("Building {} for {place}", artifact.name()));
-    let site = cache().join(format!("{}.building", artifact.name()));
-    remove(&site)?;
+    let site = clear_site(artifact.name())?;
     run_recipe(&artifact.recipe(), parts, &site)?;
     fs::rename(site.join("result"), place).map_err(LabError::file("fill", place))?;
     remove(&site)
@@ -140,8 +137,7 @@ fn build(
 /// Makes sure that the computer has the tools that `up` itself uses.
 pub(super) fn prepare_computer() -> Result<(), LabError> {
     let _lock = Lock::wait(cache().join("computer.lock"))?;
-    let site = cache().join("computer.building");
-    remove(&site)?;
+    let site = clear_site("computer")?;
     run_recipe("computer.sh", &[], &site)?;
     remove(&site)
 }
@@ -179,6 +175,17 @@ fn run_recipe(
     }
 }
 
+/// A directory of this process to build in. What killed builds left is removed; should something of them still run, it
+/// fails there and disturbs nobody. Callers hold the lock.
+fn clear_site(name: &str) -> Result<Utf8PathBuf, LabError> {
+    let prefix = format!("{name}.building-");
+    let left = cache().read_dir_utf8().into_iter().flatten().flatten();
+    for entry in left.filter(|entry| entry.file_name().starts_with(&prefix)) {
+        remove(entry.path())?;
+    }
+    Ok(cache().join(format!("{prefix}{}", process::id())))
+}
+
 fn remove(path: &Utf8Path) -> Result<(), LabError> {
     if !path.exists() {
         return Ok(());
@@ -202,8 +209,8 @@ mod tests {
     #[test]
     fn every_artifact_has_its_recipe_and_its_files_on_board() {
         for artifact in ALL {
-            artifact.key().unwrap();
+            artifact.key().expect("its recipe and files are embedded");
         }
-        content("common.sh").unwrap();
+        content("common.sh").expect("it is embedded");
     }
 }
