@@ -73,6 +73,7 @@ impl Holder {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::operation::fixture::Site;
 

@@ -1,3 +1,5 @@
+#![expect(clippy::indexing_slicing, reason = "tests")]
+
 use super::*;
 use crate::cluster::ca::samples::ONE;
 use crate::cluster::vip::Holder;
@@ -172,12 +174,14 @@ fn report(host: &str) -> String {
 }
 
 fn servers(down: &[&str]) -> String {
-    IDS.iter()
+    let lines: Vec<String> = IDS
+        .iter()
         .map(|(name, _, _)| {
             let state = if down.contains(name) { "DOWN" } else { "UP" };
             format!("haproxy_server_status{{proxy=\"kube_apiserver\",server=\"{name}\",state=\"{state}\"}} 1\n")
         })
-        .collect()
+        .collect();
+    lines.concat()
 }
 
 #[test]
