@@ -73,6 +73,14 @@ pub enum Error {
         #[source]
         source: crate::action::ActionError,
     },
+    /// `status` found something wrong, and has shown it.
+    #[error("the cluster is degraded: {problems} {}", if *problems == 1 { "problem" } else { "problems" })]
+    Degraded {
+        /// How many.
+        problems: usize,
+        /// 4: a host did not answer; else 6.
+        code: u8,
+    },
     /// The local computer: files, terminal.
     #[error("failed to {doing}")]
     Local {
@@ -104,6 +112,7 @@ impl Error {
             | Self::Engine(EngineError::Lock(HostError::Locked { .. })) => 5,
             Self::Read { source, .. } if source.is_connection() => 4,
             Self::Read { .. } | Self::Engine(_) | Self::Failed { .. } | Self::Judge { .. } => 6,
+            Self::Degraded { code, .. } => *code,
             Self::Pending => 8,
             Self::Interrupted => 130,
         }

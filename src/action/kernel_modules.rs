@@ -44,7 +44,7 @@ pub struct KernelModules {
 
 impl KernelModules {
     fn wanted(&self) -> Wanted {
-        let content = format!("# Managed by quorate.\n{}\n", self.names.join("\n"));
+        let content = format!("# Written by quorate; changes made here are lost.\n{}\n", self.names.join("\n"));
         Wanted::public(&self.file, content)
     }
 
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn both_now_and_at_boot_are_judged() {
-        let file = "# Managed by quorate.\noverlay\nbr_netfilter\n";
+        let file = "# Written by quorate; changes made here are lost.\noverlay\nbr_netfilter\n";
         assert_eq!(verdict(&["br_netfilter", "overlay"], Some(file)), None);
         let load = Some("load br_netfilter".to_owned());
         assert_eq!(verdict(&["overlay"], Some(file)), load);

@@ -248,7 +248,7 @@ mod tests {
 
     const LIST: &str = "/etc/apt/sources.list.d/quorate-kubernetes.list";
     const KEY: &str = "/etc/apt/keyrings/quorate-kubernetes.asc";
-    const LINE: &str = "# Managed by quorate.\ndeb [signed-by=/etc/apt/keyrings/quorate-kubernetes.asc] \
+    const LINE: &str = "# Written by quorate; changes made here are lost.\ndeb [signed-by=/etc/apt/keyrings/quorate-kubernetes.asc] \
                         https://pkgs.k8s.io/core:/stable:/v1.36/deb/ /\n";
 
     fn repository(world: &World) -> Repository {

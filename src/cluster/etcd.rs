@@ -311,7 +311,7 @@ mod tests {
         let members = Members::parse(LIST).unwrap();
         let learner = members.at("10.0.0.12".parse().unwrap()).unwrap();
         assert!(learner.is_learner && !learner.is_started());
-        assert_eq!(learner.id.to_string(), "ddd6d2bd32b4b33b");
+        assert_eq!(learner.id.to_string(), "ddd67b312462fd7b");
         assert_eq!(learner.label(), "https://10.0.0.12:2380");
         assert_eq!(members.quorum(), 1);
     }

@@ -138,3 +138,261 @@ fn whole(own: &Member<'_>) -> MasterState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ca::samples;
+    use super::super::report::Report;
+    use super::super::sample::{CLUSTER, joined, learner, list, plane, started, status, unstarted};
+    use super::*;
+    use crate::testing;
+
+    /// The kind of a state, without its words.
+    fn kind(state: &MasterState) -> &'static str {
+        match state {
+            MasterState::Bare => "bare",
+            MasterState::Joined => "joined",
+            MasterState::Settling(_) => "settling",
+            MasterState::HalfJoined(_) => "half joined",
+            MasterState::Wiped(_) => "wiped",
+            MasterState::Foreign(_) => "foreign",
+        }
+    }
+
+    fn without(mut report: Report, things: &[Has]) -> Report {
+        report.has.retain(|has| !things.contains(has));
+        report
+    }
+
+    fn with(mut report: Report, thing: Has) -> Report {
+        report.has.insert(thing);
+        report
+    }
+
+    fn silent(report: Report) -> Report {
+        Report {
+            readyz: Answer::Unreachable,
+            node: Answer::Unreachable,
+            etcd_status: Answer::Unreachable,
+            etcd_members: Answer::Absent,
+            etcd_health: Answer::Absent,
+            ..report
+        }
+    }
+
+    fn members(report: Report, members: &[String]) -> Report {
+        Report {
+            etcd_members: list(members),
+            ..report
+        }
+    }
+
+    /// Judges the third master.
+    fn third(reports: [Report; 3]) -> MasterState {
+        let inventory = testing::inventory();
+        let plane = plane(&inventory, reports.map(Some).into());
+        let own = plane.masters.last().expect("three masters");
+        MasterState::of(own, &plane)
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
+    fn what_was_read_decides_the_state() {
+        let all = [1, 2, 3];
+        let two = || [joined(1, &[1, 2]), joined(2, &[1, 2])];
+        let three = || [joined(1, &all), joined(2, &all)];
+        let listing = |last: String| {
+            let list = [started(1), started(2), last];
+            [
+                members(joined(1, &all), &list),
+                members(joined(2, &all), &list),
+            ]
+        };
+        let refounded = || Report {
+            etcd_status: status(CLUSTER, 3),
+            etcd_members: list(&[started(3)]),
+            ..joined(3, &all)
+        };
+        let bare = Report::default;
+        let cases = [
+            ("nothing on it", two(), bare(), "bare"),
+            (
+                "only the CAs were copied",
+                two(),
+                with(bare(), Has::CaKey),
+                "bare",
+            ),
+            ("replaced, still listed", three(), bare(), "bare"),
+            ("as it should be", three(), joined(3, &all), "joined"),
+            (
+                "an earlier join was cut off",
+                two(),
+                with(joined(3, &all), Has::Joining),
+                "half joined",
+            ),
+            (
+                "died before etcd",
+                two(),
+                silent(without(
+                    joined(3, &all),
+                    &[Has::EtcdManifest, Has::EtcdData],
+                )),
+                "half joined",
+            ),
+            (
+                "died after member add",
+                listing(unstarted(3)),
+                silent(without(joined(3, &all), &[Has::EtcdData])),
+                "half joined",
+            ),
+            (
+                "never promoted",
+                listing(learner(3)),
+                members(joined(3, &all), &[started(1), started(2), learner(3)]),
+                "half joined",
+            ),
+            (
+                "member was removed",
+                two(),
+                silent(joined(3, &all)),
+                "half joined",
+            ),
+            (
+                "kubelet has no certificate",
+                three(),
+                Report {
+                    node: Answer::Absent,
+                    ..joined(3, &all)
+                },
+                "half joined",
+            ),
+            (
+                "coming up after a reboot",
+                three(),
+                silent(joined(3, &all)),
+                "settling",
+            ),
+            (
+                "apiserver not up yet",
+                three(),
+                Report {
+                    readyz: Answer::Http(500, String::new()),
+                    ..joined(3, &all)
+                },
+                "settling",
+            ),
+            (
+                "its Node was deleted",
+                three(),
+                Report {
+                    node: Answer::Http(404, String::new()),
+                    ..joined(3, &all)
+                },
+                "settling",
+            ),
+            (
+                "lags behind in the member list",
+                three(),
+                members(joined(3, &all), &[started(1), started(3)]),
+                "joined",
+            ),
+            (
+                "data wiped, etcd down",
+                three(),
+                silent(without(joined(3, &all), &[Has::EtcdData])),
+                "wiped",
+            ),
+            (
+                "data wiped under a running etcd",
+                three(),
+                without(joined(3, &all), &[Has::EtcdData]),
+                "wiped",
+            ),
+            (
+                "founded a cluster of the same id",
+                three(),
+                refounded(),
+                "wiped",
+            ),
+            (
+                "founded another cluster",
+                three(),
+                Report {
+                    etcd_status: status(5, 3),
+                    ..refounded()
+                },
+                "wiped",
+            ),
+            (
+                "data wiped while all are down",
+                three().map(silent),
+                silent(without(joined(3, &all), &[Has::EtcdData])),
+                "wiped",
+            ),
+            (
+                "all are starting",
+                three().map(silent),
+                silent(joined(3, &all)),
+                "settling",
+            ),
+        ];
+        for (what, [first, second], own, expected) in cases {
+            let state = third([first, second, own]);
+            assert_eq!(kind(&state), expected, "{what}: {state:?}");
+        }
+    }
+
+    #[test]
+    fn another_clusters_ca_is_foreign() {
+        let inventory = testing::inventory();
+        let mut plane = plane(
+            &inventory,
+            [1, 2, 3].map(|id| Some(joined(id, &[1, 2, 3]))).into(),
+        );
+        plane.masters[2].ca = Ca::parse(samples::OTHER);
+        assert_eq!(kind(&MasterState::of(&plane.masters[2], &plane)), "foreign");
+    }
+
+    #[test]
+    fn a_running_job_is_waited_for() {
+        let inventory = testing::inventory();
+        let mut plane = plane(
+            &inventory,
+            vec![Some(joined(1, &[1])), Some(Report::default())],
+        );
+        plane.masters[1].jobs.push("kubeadm-join");
+        let state = MasterState::of(&plane.masters[1], &plane);
+        assert_eq!(state, MasterState::Settling(Settling::Job("kubeadm-join")));
+    }
+
+    #[test]
+    fn a_wiped_first_master_of_two_is_not_believed() {
+        let inventory = testing::inventory();
+        let refounded = joined(1, &[1]);
+        let survivor = Report {
+            readyz: Answer::Http(500, String::new()),
+            etcd_health: Answer::Http(503, r#"{"health":"false"}"#.to_owned()),
+            ..joined(2, &[1, 2])
+        };
+        let plane = plane(&inventory, vec![Some(refounded), Some(survivor)]);
+        let states: Vec<&str> = plane
+            .masters
+            .iter()
+            .map(|own| kind(&MasterState::of(own, &plane)))
+            .collect();
+        assert_eq!(states, ["wiped", "settling"]);
+    }
+
+    #[test]
+    fn the_only_master_is_joined() {
+        let inventory = testing::inventory();
+        let plane = plane(
+            &inventory,
+            vec![Some(joined(1, &[1])), Some(Report::default())],
+        );
+        assert_eq!(
+            MasterState::of(&plane.masters[0], &plane),
+            MasterState::Joined
+        );
+    }
+}

@@ -35,9 +35,11 @@ impl<T> Given<T> {
 /// A value that may be absent, or wrong without hiding the other mistakes of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Field<T> {
-    /// Not in the file, or an empty value.
+    /// Not in the file.
     #[default]
     Absent,
+    /// The key stands there without a value, which counts as absent.
+    Empty(Place),
     /// There, but not of the right shape; the problem is reported already.
     Wrong,
     /// There.
@@ -49,7 +51,7 @@ impl<T> Field<T> {
     pub fn given(&self) -> Option<&Given<T>> {
         match self {
             Self::Given(given) => Some(given),
-            Self::Absent | Self::Wrong => None,
+            Self::Absent | Self::Empty(_) | Self::Wrong => None,
         }
     }
 
@@ -60,13 +62,7 @@ impl<T> Field<T> {
 
     /// Whether nothing was written.
     pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Absent)
-    }
-
-    /// This field, or the other one where this is absent.
-    #[must_use]
-    pub fn or<'a>(&'a self, other: &'a Self) -> &'a Self {
-        if self.is_absent() { other } else { self }
+        matches!(self, Self::Absent | Self::Empty(_))
     }
 }
 
@@ -76,7 +72,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
     }
 }
 
-/// Takes what [`super::deserialize`] hands out under the name [`FIELD`]: four offsets, then the value.
+/// Takes what [`super::deserialize`] hands out under the name [`FIELD`]: four offsets, then the value if there is one.
 struct FieldVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldVisitor<T> {
@@ -84,10 +80,6 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldVisitor<T> {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value with its place")
-    }
-
-    fn visit_unit<E>(self) -> Result<Field<T>, E> {
-        Ok(Field::Absent)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Field<T>, A::Error> {
@@ -102,7 +94,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldVisitor<T> {
         };
         Ok(match parts.next_element() {
             Ok(Some(value)) => Field::Given(Given { value, place, key }),
-            Ok(None) | Err(_) => Field::Wrong,
+            Ok(None) => Field::Empty(key),
+            Err(_) => Field::Wrong,
         })
     }
 }
@@ -176,6 +169,11 @@ impl<T: JsonSchema> JsonSchema for Shorthand<T> {
     }
 }
 
+/// What the schema says of a text that may look like a number or a truth value (`net.core.somaxconn: 1024`).
+#[derive(JsonSchema)]
+#[schemars(inline, extend("type" = ["string", "number", "boolean"]))]
+pub struct AnyScalar;
+
 /// A map whose keys the user chooses, in the order of the file, each with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entries<T>(pub Vec<(Given<String>, Field<T>)>);
@@ -187,6 +185,13 @@ impl<T> Default for Entries<T> {
 }
 
 impl<T> Entries<T> {
+    /// The keys without a value.
+    pub fn empty(&self) -> impl Iterator<Item = &Given<String>> {
+        self.0
+            .iter()
+            .filter_map(|(key, value)| value.is_absent().then_some(key))
+    }
+
     /// The keys with the values that are there.
     pub fn iter(&self) -> impl Iterator<Item = (&Given<String>, &Given<T>)> {
         self.0

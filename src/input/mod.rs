@@ -18,9 +18,9 @@ mod report;
 mod suggest;
 mod tree;
 
-pub use field::{Entries, Field, Given, Shorthand};
+pub use field::{AnyScalar, Entries, Field, Given, Shorthand};
 pub use report::{Colour, Severity};
-pub use suggest::{did_you_mean, one_of};
+pub use suggest::{did_you_mean, one_of, question};
 pub use tree::{Key, Kind, Node, Tree};
 
 /// Where something stands: a range of bytes in the file.
@@ -33,6 +33,18 @@ pub struct Place {
 }
 
 impl Place {
+    /// Everything: what a file's top level lies in.
+    pub const EVERYWHERE: Self = Self {
+        start: 0,
+        end: usize::MAX,
+    };
+
+    /// Whether another place lies within this one.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+
     /// The place as a range.
     #[must_use]
     pub fn range(self) -> Range<usize> {
@@ -51,6 +63,8 @@ pub struct Problem {
     pub help: Option<String>,
     /// Another place that explains it, with a word for it (`first here`).
     pub related: Option<(Place, String)>,
+    /// Whether the text at the place is a secret, which no report may show.
+    pub is_secret: bool,
 }
 
 impl Problem {
@@ -61,6 +75,7 @@ impl Problem {
             place: Some(place),
             help: None,
             related: None,
+            is_secret: false,
         }
     }
 
@@ -71,6 +86,7 @@ impl Problem {
             place: None,
             help: None,
             related: None,
+            is_secret: false,
         }
     }
 
@@ -78,6 +94,13 @@ impl Problem {
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// Hides the text at the place from every report.
+    #[must_use]
+    pub fn secret(mut self) -> Self {
+        self.is_secret = true;
         self
     }
 
@@ -124,6 +147,20 @@ impl Source {
         }
     }
 
+    /// Puts stars over a place; every other place stays where it is.
+    fn hide(&mut self, place: Place) {
+        let stars = |(offset, letter): (usize, char)| {
+            let is_hidden = place.range().contains(&offset) && letter != '\n';
+            if is_hidden {
+                "*".repeat(letter.len_utf8())
+            } else {
+                letter.to_string()
+            }
+        };
+        let text: String = self.text.char_indices().map(stars).collect();
+        self.text = Arc::from(text);
+    }
+
     /// Line and column of a byte, both from 1; columns count characters.
     #[must_use]
     pub fn line_and_column(&self, offset: usize) -> (usize, usize) {
@@ -148,10 +185,13 @@ pub struct InputErrors {
 }
 
 impl InputErrors {
-    /// Puts the mistakes into the order of the file.
+    /// Puts the mistakes into the order of the file and hides the secrets in it.
     #[must_use]
-    pub fn new(source: Source, mut problems: Vec<Problem>) -> Self {
+    pub fn new(mut source: Source, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.place.map_or(0, |place| place.start));
+        for place in problems.iter().filter(|problem| problem.is_secret) {
+            source.hide(place.place.unwrap_or_default());
+        }
         Self { source, problems }
     }
 }
@@ -166,3 +206,6 @@ pub struct Warning {
     /// What, where, and what would be better.
     pub problem: Problem,
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,7 @@ fn render(source: &Source, problem: &Problem, severity: Severity, colour: Colour
         source: WholeLines(source),
     };
     let handler = GraphicalReportHandler::new_themed(theme(colour))
-        .with_width(100)
+        .with_wrap_lines(false)
         .with_context_lines(0)
         .with_links(false);
     let mut text = String::new();

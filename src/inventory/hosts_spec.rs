@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::ssh_spec::SshSpec;
-use crate::input::{Entries, Field};
+use crate::input::{AnyScalar, Entries, Field};
 
 /// A host in its long form.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -14,6 +14,7 @@ pub struct HostSpec {
     /// The address that cluster traffic and, by default, SSH use; with a range when the name has one.
     pub address: Field<String>,
     /// Kubernetes labels (masters and workers).
+    #[schemars(with = "Entries<AnyScalar>")]
     pub labels: Field<Entries<String>>,
     /// Kubernetes taints, `key[=value]:effect` (masters and workers). Default: kubeadm's own for the role.
     pub taints: Field<Vec<Field<String>>>,

@@ -16,14 +16,15 @@ use crate::secret::SecretSource;
 
 mod hosts_spec;
 mod load;
-pub mod range;
+mod range;
 mod resolve;
-pub mod rules;
+mod rules;
 pub mod select;
-pub mod spec;
+mod spec;
 mod ssh_spec;
 pub mod version;
 
+pub use crate::input::{InputErrors, Warning};
 pub use load::{Loaded, json_schema};
 use version::KubeVersion;
 
@@ -145,7 +146,7 @@ pub struct SshSettings {
     pub identity_files: Vec<Utf8PathBuf>,
     /// Passphrase for those keys.
     pub passphrase: Option<SecretSource>,
-    /// known_hosts file to trust instead of the user's.
+    /// `known_hosts` file to trust instead of the user's.
     pub known_hosts: Option<Utf8PathBuf>,
     /// Jump hosts `[user@]host[:port]`, outermost first; empty: whatever `ssh -G` says.
     pub jump: Vec<String>,

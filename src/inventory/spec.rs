@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::hosts_spec::HostSpec;
 pub use super::ssh_spec::{SecretSpec, SshSpec};
-use crate::input::{Entries, Field, Shorthand};
+use crate::input::{AnyScalar, Entries, Field, Shorthand};
 
 /// A cluster for quorate: its machines and what shall run on them.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -51,6 +51,7 @@ pub struct Spec {
     /// HAProxy's own settings.
     pub load_balancer: Field<LoadBalancerSpec>,
     /// Extra sysctls for masters and workers.
+    #[schemars(with = "Entries<AnyScalar>")]
     pub sysctls: Field<Entries<String>>,
     /// A directory whose files replace embedded templates and playbooks of the same relative path.
     pub overlay: Field<String>,
@@ -164,7 +165,7 @@ pub struct RegistrySpec {
 pub struct ContainerdSpec {
     /// Package that brings it. Default: containerd, or nothing when the packages are preinstalled.
     pub package: Field<String>,
-    /// For hosts that may not lower oom_score_adj.
+    /// For hosts that may not lower `oom_score_adj`.
     #[schemars(extend("default" = false))]
     pub restrict_oom_score_adj: Field<bool>,
     /// Use systemd cgroups. Default: as the host needs it.
@@ -233,12 +234,16 @@ pub struct KubeadmSpec {
     /// Preflight checks whose failure is ignored, for example NumCPU.
     pub ignore_preflight_errors: Field<Vec<Field<String>>>,
     /// Flags of kube-apiserver, without dashes.
+    #[schemars(with = "Entries<AnyScalar>")]
     pub api_server: Field<Entries<String>>,
     /// Flags of kube-controller-manager, without dashes.
+    #[schemars(with = "Entries<AnyScalar>")]
     pub controller_manager: Field<Entries<String>>,
     /// Flags of kube-scheduler, without dashes.
+    #[schemars(with = "Entries<AnyScalar>")]
     pub scheduler: Field<Entries<String>>,
     /// Flags of etcd, without dashes; only such as are equal on all members.
+    #[schemars(with = "Entries<AnyScalar>")]
     pub etcd: Field<Entries<String>>,
 }
 

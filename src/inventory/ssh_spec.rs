@@ -20,7 +20,7 @@ pub struct SshSpec {
     pub identity_file: Field<Shorthand<Vec<Field<String>>>>,
     /// Passphrase of the keys.
     pub passphrase: Field<SecretSpec>,
-    /// known_hosts file to trust instead of the user's.
+    /// `known_hosts` file to trust instead of the user's.
     pub known_hosts: Field<String>,
     /// Jump host `[user@]host[:port]`, or a list of them, outermost first.
     pub jump: Field<Shorthand<Vec<Field<String>>>>,
@@ -33,7 +33,8 @@ pub struct SshSpec {
 
 /// Where a secret is to be had; never the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", from = "Shorthand<SecretMap>")]
+#[schemars(!from)]
 pub enum SecretSpec {
     /// An environment variable.
     Env(String),
@@ -43,4 +44,28 @@ pub enum SecretSpec {
     Command(Vec<String>),
     /// Ask on the terminal.
     Prompt,
+    /// Some other text, likely the secret itself: refused, and kept out of the report.
+    #[schemars(skip)]
+    Written,
+}
+
+/// The forms of a source that name something.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SecretMap {
+    Env(String),
+    File(String),
+    Command(Vec<String>),
+}
+
+impl From<Shorthand<SecretMap>> for SecretSpec {
+    fn from(written: Shorthand<SecretMap>) -> Self {
+        match written {
+            Shorthand::Text(text) if text == "prompt" => Self::Prompt,
+            Shorthand::Text(_) => Self::Written,
+            Shorthand::Whole(SecretMap::Env(name)) => Self::Env(name),
+            Shorthand::Whole(SecretMap::File(path)) => Self::File(path),
+            Shorthand::Whole(SecretMap::Command(words)) => Self::Command(words),
+        }
+    }
 }

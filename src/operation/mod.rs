@@ -21,10 +21,12 @@ use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
 use crate::error::Error;
 use crate::host::Hosts;
-use crate::host::connect::ConnectOptions;
+
 use crate::host::error::HostError;
+use crate::host::host_key::NewHostKeys;
 use crate::host::probe::Probe;
-use crate::inventory::select::Selector;
+use crate::host::ssh::ConnectOptions;
+use crate::inventory::select::{SelectError, Selector};
 use crate::inventory::{Inventory, Node};
 use crate::plan::Plan;
 use crate::playbook::Playbook;
@@ -104,11 +106,16 @@ impl Session {
         nodes: &[&Node],
         meter: &Arc<Meter>,
     ) -> (Hosts, Vec<(String, HostError)>) {
-        let options = ConnectOptions {
-            accept_new_host_keys: self.settings.accept_new_host_keys,
-            ..Default::default()
+        let new_host_keys = match self.settings.accept_new_host_keys {
+            true => NewHostKeys::Accept,
+            false => NewHostKeys::Refuse,
         };
-        let (hosts, errors) = Hosts::connect(nodes, &options).await;
+        let options = ConnectOptions {
+            new_host_keys,
+            ..ConnectOptions::default()
+        };
+        let nodes: Vec<Arc<Node>> = nodes.iter().map(|node| Arc::new((*node).clone())).collect();
+        let (hosts, errors) = Hosts::connect(&nodes, &options).await;
         (meter.wrap(&hosts), errors)
     }
 
@@ -168,24 +175,13 @@ impl Session {
 }
 
 fn selector(inventory: &Inventory, on: &[String]) -> Result<Selector, Error> {
-    let text = if on.is_empty() {
-        "all".to_owned()
-    } else {
-        on.join(",")
-    };
-    let usage = |message: String| Error::Usage { message };
-    let selector =
-        Selector::parse(&text).map_err(|error| usage(format!("--on {text}: {error}")))?;
-    if inventory.nodes.iter().any(|node| selector.matches(node)) {
-        return Ok(selector);
+    if on.is_empty() {
+        return Ok(Selector::all());
     }
-    let names: Vec<&str> = inventory
-        .nodes
-        .iter()
-        .map(|node| node.name.as_str())
-        .collect();
-    Err(usage(format!(
-        "--on {text} selects none of: {}",
-        names.join(", ")
-    )))
+    let usage = |error: SelectError| Error::Usage {
+        message: format!("--on {}: {error}", on.join(",")),
+    };
+    let selector = Selector::parse(&on.join(",")).map_err(usage)?;
+    selector.select(&inventory.nodes).map_err(usage)?;
+    Ok(selector)
 }

@@ -31,5 +31,5 @@ pub const FAMILY: Family = Family {
 };
 
 fn list(url: &str, key: &str) -> String {
-    format!("# Managed by quorate.\ndeb [signed-by={key}] {url} /\n")
+    format!("# Written by quorate; changes made here are lost.\ndeb [signed-by={key}] {url} /\n")
 }

@@ -29,7 +29,7 @@ pub const FAMILY: Family = Family {
 /// The excluded packages are out of everybody's reach but ours: an ordinary `dnf upgrade` leaves them alone.
 fn repo(url: &str, key: &str) -> String {
     format!(
-        "# Managed by quorate.\n[quorate-kubernetes]\nname=Kubernetes\nbaseurl={url}\nenabled=1\ngpgcheck=1\n\
+        "# Written by quorate; changes made here are lost.\n[quorate-kubernetes]\nname=Kubernetes\nbaseurl={url}\nenabled=1\ngpgcheck=1\n\
          gpgkey=file://{key}\nexclude=kubelet kubeadm kubectl cri-tools kubernetes-cni\n"
     )
 }

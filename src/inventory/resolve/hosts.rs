@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use super::super::hosts_spec::HostSpec;
 use super::super::range::{RangeError, expand, is_range};
 use super::super::rules::files::Base;
-use super::super::rules::whole::Host;
+use super::super::rules::hosts::Host;
 use super::super::rules::{Findings, kubernetes, values};
 use super::super::spec::Spec;
 use super::super::{Node, Role, SshSettings};
-use super::{required, ssh};
+use super::{Above, entries, list, required, ssh};
 use crate::input::{Entries, Field, Given, Place, Problem, Shorthand};
 
 /// The hosts that are right, and how many are listed.
@@ -73,15 +73,21 @@ impl Entry<'_> {
         value: &Field<Shorthand<HostSpec>>,
         findings: &mut Findings,
     ) -> Option<Vec<Host>> {
-        let key = self.name.value.as_str();
-        let given = required(value, key, "10.1.1.101", Some(self.name.place), findings);
+        if value.is_absent() {
+            let name = &self.name.value;
+            findings.refuse(
+                Problem::at(self.name.place, format!("`{name}` has no address"))
+                    .help(format!("write `{name}: 10.1.1.101`")),
+            );
+        }
+        let given = value.given();
         let short = HostSpec::default();
         let (spec, address) = match given.map(|given| (&given.value, given)) {
             None => (&short, None),
             Some((Shorthand::Text(text), given)) => (&short, Some(given.with(text.clone()))),
-            Some((Shorthand::Whole(spec), _)) => {
-                let place = Some(self.name.place);
-                let address = required(&spec.address, "address", "10.1.1.101", place, findings);
+            Some((Shorthand::Whole(spec), given)) => {
+                let above = Above::of(given);
+                let address = required(&spec.address, "address", "10.1.1.101", above, findings);
                 (spec, address.cloned())
             }
         };
@@ -95,7 +101,7 @@ impl Entry<'_> {
             findings.refuse(self.lengths_differ(names.len(), addresses.len(), &address));
             return None;
         }
-        let ssh_hosts = self.ssh_hosts(spec, names.len(), findings)?;
+        let ssh_hosts = ssh_hosts(spec, names.len(), findings)?;
         let mut hosts = Vec::new();
         for ((name, address_text), ssh_host) in names.into_iter().zip(addresses).zip(ssh_hosts) {
             let mut node = node.clone();
@@ -185,36 +191,38 @@ impl Entry<'_> {
             refuse(spec.taints.given().map(|given| given.key), "taints", whose);
         }
     }
+}
 
-    /// `ssh.host` for each host: one text for one host, a range for a range.
-    fn ssh_hosts(
-        &self,
-        spec: &HostSpec,
-        count: usize,
-        findings: &mut Findings,
-    ) -> Option<Vec<Option<String>>> {
-        let Some(host) = spec.ssh.value().and_then(|ssh| ssh.host.given()) else {
-            return Some(vec![None; count]);
+/// `ssh.host` for each host: one text for one host, a range for a range.
+fn ssh_hosts(
+    spec: &HostSpec,
+    count: usize,
+    findings: &mut Findings,
+) -> Option<Vec<Option<String>>> {
+    let Some(host) = spec.ssh.value().and_then(|ssh| ssh.host.given()) else {
+        return Some(vec![None; count]);
+    };
+    let texts = expanded(host, findings)?;
+    findings.keep(values::login(
+        "SSH host",
+        &host.with(texts.first()?.clone()),
+    ))?;
+    if texts.len() != count {
+        let example = if is_range(&host.value) {
+            "of the same length"
+        } else {
+            "as the name has"
         };
-        let texts = expanded(host, findings)?;
-        findings.keep(values::word("SSH host", &host.with(texts.first()?.clone())))?;
-        if texts.len() != count {
-            let example = if is_range(&host.value) {
-                "of the same length"
-            } else {
-                "as the name has"
-            };
-            findings.refuse(
-                Problem::at(
-                    host.place,
-                    format!("{count} hosts cannot share the SSH host `{}`", host.value),
-                )
-                .help(format!("write a range {example}")),
-            );
-            return None;
-        }
-        Some(texts.into_iter().map(Some).collect())
+        findings.refuse(
+            Problem::at(
+                host.place,
+                format!("{count} hosts cannot share the SSH host `{}`", host.value),
+            )
+            .help(format!("write a range {example}")),
+        );
+        return None;
     }
+    Some(texts.into_iter().map(Some).collect())
 }
 
 /// The texts that a range stands for.
@@ -232,23 +240,8 @@ fn expanded(given: &Given<String>, findings: &mut Findings) -> Option<Vec<String
 }
 
 fn labels(field: &Field<Entries<String>>, findings: &mut Findings) -> BTreeMap<String, String> {
-    field
-        .value()
+    entries(field, findings)
         .into_iter()
-        .flat_map(Entries::iter)
         .filter_map(|(key, value)| findings.keep(kubernetes::label(key, value)))
-        .collect()
-}
-
-/// The elements of a list, each through its rule.
-pub(super) fn list<T>(
-    items: &[Field<T>],
-    findings: &mut Findings,
-    rule: impl Fn(&Given<T>) -> Result<T, Problem>,
-) -> Vec<T> {
-    items
-        .iter()
-        .filter_map(Field::given)
-        .filter_map(|item| findings.keep(rule(item)))
         .collect()
 }

@@ -4,22 +4,19 @@
 //! that [`Findings`] holds everything at the end.
 
 use camino::Utf8Path;
-use sha2::{Digest, Sha256};
 
 use super::rules::files::Base;
-use super::rules::whole::{self, Cidr};
-use super::rules::{Findings, values};
-use super::spec::{ClusterSpec, NetworkSpec, Spec, VipSpec};
+use super::rules::{Findings, hosts as rules, values};
+use super::spec::{ClusterSpec, Spec};
 use super::version::KubeVersion;
-use super::{Inventory, Network, Role, Vip};
-use crate::input::{Field, Given, Place, Problem};
+use super::{Inventory, Role};
+use crate::input::{Entries, Field, Given, Place, Problem, question};
 
 mod hosts;
+mod kubeadm;
+mod network;
 mod settings;
 mod ssh;
-
-/// The router id of every example on the net: never the default.
-const EVERYBODYS_ROUTER_ID: u8 = 51;
 
 /// Resolves the whole file; `None` when anything was refused.
 pub(super) fn resolve(path: &Utf8Path, spec: &Spec, findings: &mut Findings) -> Option<Inventory> {
@@ -30,27 +27,33 @@ pub(super) fn resolve(path: &Utf8Path, spec: &Spec, findings: &mut Findings) -> 
         &spec.cluster,
         "cluster",
         "{ name: NAME, kubernetes: v1.36.2 }",
-        None,
+        Above::TOP,
         findings,
     )
     .map(|cluster| resolve_cluster(cluster, findings));
     let name = cluster.as_ref().and_then(|cluster| cluster.name.clone());
-    let vip = required(&spec.vip, "vip", "{ address: 10.1.1.100 }", None, findings)
-        .and_then(|vip| resolve_vip(vip, name.as_deref(), &hosts, spec, findings));
+    let vip = required(
+        &spec.vip,
+        "vip",
+        "{ address: 10.1.1.100 }",
+        Above::TOP,
+        findings,
+    )
+    .and_then(|vip| network::vip(vip, name.as_deref(), &hosts, spec, findings));
     let domain = cluster.as_ref().and_then(|cluster| cluster.domain.clone());
-    let network = resolve_network(spec, domain, &hosts, findings);
+    let network = network::network(spec, domain, &hosts, findings);
     count_hosts(spec, &hosts, findings);
-    whole::unique_names(&hosts.hosts, findings);
-    whole::unique_addresses(&hosts.hosts, findings);
-    whole::some_master_has_weight(&hosts.hosts, findings);
+    rules::unique_names(&hosts.hosts, findings);
+    rules::unique_addresses(&hosts.hosts, findings);
+    rules::some_master_has_weight(&hosts.hosts, findings);
 
     let packages = settings::packages(&base, &spec.packages, findings);
     let containerd = settings::containerd(&spec.containerd, packages.as_ref(), findings);
     let images = settings::images(&base, &spec.images, findings);
     let cni = settings::cni(&base, &spec.cni, findings);
     let audit = settings::audit(&base, &spec.audit, findings);
-    let kubeadm = settings::kubeadm(&spec.kubeadm, findings);
-    let ingress = settings::ingress(spec, kubeadm.as_ref(), findings);
+    let kubeadm = kubeadm::kubeadm(&spec.kubeadm, findings);
+    let ingress = kubeadm::ingress(spec, &kubeadm, findings);
     let load_balancer = settings::load_balancer(&base, &spec.load_balancer, findings);
     let sysctls = settings::sysctls(&spec.sysctls, findings);
     let overlay = optional(&spec.overlay, findings, |overlay| {
@@ -66,32 +69,54 @@ pub(super) fn resolve(path: &Utf8Path, spec: &Spec, findings: &mut Findings) -> 
         vip: vip?,
         network: network?,
         packages: packages?,
-        images: images?,
+        images,
         containerd,
         cni: cni?,
-        audit: audit?,
+        audit,
         ingress,
         kubelet: spec.kubelet.value().cloned().unwrap_or_default(),
         kube_proxy: spec.kube_proxy.value().cloned().unwrap_or_default(),
-        kubeadm: kubeadm?,
-        load_balancer: load_balancer?,
+        kubeadm,
+        load_balancer,
         sysctls,
         overlay,
         nodes: hosts.hosts.into_iter().map(|host| host.node).collect(),
     })
 }
 
-/// A field that must be there; its absence is reported at the key above it.
+/// The map in which a key may be missing.
+#[derive(Clone, Copy)]
+struct Above {
+    key: Place,
+    place: Place,
+}
+
+impl Above {
+    /// The file's top level.
+    const TOP: Self = Self {
+        key: Place { start: 0, end: 0 },
+        place: Place::EVERYWHERE,
+    };
+
+    fn of<T>(map: &Given<T>) -> Self {
+        Self {
+            key: map.key,
+            place: map.place,
+        }
+    }
+}
+
+/// A field that must be there; its absence is reported at the key above it, unless it is there but misspelt.
 fn required<'a, T>(
     field: &'a Field<T>,
     key: &str,
     example: &str,
-    above: Option<Place>,
+    above: Above,
     findings: &mut Findings,
 ) -> Option<&'a Given<T>> {
-    if field.is_absent() {
+    if field.is_absent() && !findings.suggest(&question(key), above.place) {
         findings.refuse(
-            Problem::at(above.unwrap_or_default(), format!("`{key}` is missing"))
+            Problem::at(above.key, format!("`{key}` is missing"))
                 .help(format!("write `{key}: {example}`")),
         );
     }
@@ -117,6 +142,38 @@ fn or_default<T, U>(
     optional(field, findings, rule).unwrap_or(default)
 }
 
+/// The elements of a list, each through its rule.
+fn list<T>(
+    items: &[Field<T>],
+    findings: &mut Findings,
+    rule: impl Fn(&Given<T>) -> Result<T, Problem>,
+) -> Vec<T> {
+    items
+        .iter()
+        .filter_map(Field::given)
+        .filter_map(|item| findings.keep(rule(item)))
+        .collect()
+}
+
+/// The entries of a map that have a value; those without are refused.
+fn entries<'a, T>(
+    field: &'a Field<Entries<T>>,
+    findings: &mut Findings,
+) -> Vec<(&'a Given<String>, &'a Given<T>)> {
+    let Some(entries) = field.value() else {
+        return Vec::new();
+    };
+    for key in entries.empty() {
+        findings.refuse(
+            Problem::at(key.place, format!("`{}` has no value", key.value)).help(format!(
+                "write one after the colon, `{}: \"\"` for an empty text",
+                key.value
+            )),
+        );
+    }
+    entries.iter().collect()
+}
+
 /// What `cluster:` holds, as far as it is right.
 struct Cluster {
     name: Option<String>,
@@ -125,7 +182,7 @@ struct Cluster {
 }
 
 fn resolve_cluster(cluster: &Given<ClusterSpec>, findings: &mut Findings) -> Cluster {
-    let above = Some(cluster.key);
+    let above = Above::of(cluster);
     let spec = &cluster.value;
     let name = required(&spec.name, "name", "NAME", above, findings)
         .and_then(|name| findings.keep(values::dns_label("cluster name", &name.value, name.place)));
@@ -160,151 +217,18 @@ fn resolve_version(given: &Given<String>, findings: &mut Findings) -> Option<Kub
     Some(version)
 }
 
-fn resolve_vip(
-    vip: &Given<VipSpec>,
-    cluster: Option<&str>,
-    hosts: &hosts::Hosts,
-    spec: &Spec,
-    findings: &mut Findings,
-) -> Option<Vip> {
-    let VipSpec {
-        address,
-        dns,
-        port,
-        interface,
-        router_id,
-        managed,
-    } = &vip.value;
-    let address =
-        required(address, "address", "10.1.1.100", Some(vip.key), findings).and_then(|given| {
-            let address = findings.keep(values::host_address(&given.value, given.place))?;
-            Some(given.with(address))
-        });
-    if let Some(address) = &address {
-        let network = spec.network.value().and_then(hosts_network);
-        whole::vip_is_free(address, &hosts.hosts, findings);
-        whole::vip_is_local(address, &hosts.hosts, network.as_ref(), findings);
-    }
-    if let Some(dns) = dns.given() {
-        whole::vip_name_is_free(dns, &hosts.hosts, findings);
-    }
-    let dns = optional(dns, findings, |dns| values::dns_name("DNS name", dns));
-    let port = or_default(port, 6443, findings, values::port);
-    let interface = optional(interface, findings, values::interface);
-    let router_id = optional(router_id, findings, |id| {
-        values::within(id, "router-id", 1, 255).map(|number| id.with(number))
-    });
-    let address = address?.value;
-    let router_id = match router_id {
-        Some(id) => checked_router_id(&id, findings)?,
-        None => derived_router_id(cluster.unwrap_or_default(), &address.to_string()),
-    };
-    Some(Vip {
-        address,
-        dns,
-        port,
-        interface,
-        router_id,
-        managed: managed.value().copied().unwrap_or(true),
-    })
-}
-
-fn checked_router_id(given: &Given<u16>, findings: &mut Findings) -> Option<u8> {
-    let id = u8::try_from(given.value).ok()?;
-    if id == EVERYBODYS_ROUTER_ID {
-        findings.warn(
-            Problem::at(
-                given.place,
-                "router-id 51 stands in every example and is often taken",
-            )
-            .help("remove it: the default is derived from the cluster's name and the VIP"),
-        );
-    }
-    Some(id)
-}
-
-/// A router id that two clusters on one network hardly share: a hash into 1 to 255 without 51.
-pub(super) fn derived_router_id(cluster: &str, vip: &str) -> u8 {
-    let digest = Sha256::digest(format!("{cluster}\n{vip}"));
-    let number = digest
-        .iter()
-        .fold(0_u32, |rest, byte| (rest * 256 + u32::from(*byte)) % 254);
-    let id = u8::try_from(number + 1).unwrap_or(1);
-    if id < EVERYBODYS_ROUTER_ID {
-        id
-    } else {
-        id + 1
-    }
-}
-
-fn hosts_network(spec: &NetworkSpec) -> Option<Given<ipnetwork::Ipv4Network>> {
-    let given = spec.hosts.given()?;
-    values::network(given)
-        .ok()
-        .map(|network| given.with(network))
-}
-
-fn resolve_network(
-    spec: &Spec,
-    domain: Option<String>,
-    hosts: &hosts::Hosts,
-    findings: &mut Findings,
-) -> Option<Network> {
-    let absent = NetworkSpec::default();
-    let network = spec.network.value().unwrap_or(&absent);
-    let pods = cidr("pod", &network.pods, "10.244.0.0/16", findings);
-    let services = cidr("service", &network.services, "10.96.0.0/12", findings);
-    optional(&network.hosts, findings, values::network);
-    let local = hosts_network(network);
-    if let Some(local) = &local {
-        whole::balancers_are_local(&hosts.hosts, local, findings);
-    }
-    if let Some(services) = services {
-        whole::services_are_sized(services, findings);
-    }
-    if let Some(pods) = pods {
-        let nodes = hosts.count(Role::Master) + hosts.count(Role::Worker);
-        whole::pods_are_sized(pods, settings::node_mask(spec), nodes, findings);
-    }
-    let (pods, services) = (pods?, services?);
-    whole::networks_are_disjoint(pods, services, &hosts.hosts, local.as_ref(), findings);
-    Some(Network {
-        pods: pods.network,
-        services: services.network,
-        domain: domain?,
-    })
-}
-
-fn cidr(
-    what: &'static str,
-    field: &Field<String>,
-    default: &str,
-    findings: &mut Findings,
-) -> Option<Cidr> {
-    let (network, place) = match field {
-        Field::Wrong => return None,
-        Field::Absent => (default.parse().expect("the default is a network"), None),
-        Field::Given(given) => (findings.keep(values::network(given))?, Some(given.place)),
-    };
-    Some(Cidr {
-        what,
-        network,
-        place,
-    })
-}
-
 fn count_hosts(spec: &Spec, hosts: &hosts::Hosts, findings: &mut Findings) {
     let place = |field: &Field<_>| match field {
-        Field::Given(Given { key, .. }) => *key,
+        Field::Given(Given { key, .. }) | Field::Empty(key) => *key,
         Field::Absent | Field::Wrong => Place::default(),
     };
     if !matches!(spec.masters, Field::Wrong) {
-        whole::odd_masters(hosts.count(Role::Master), place(&spec.masters), findings);
+        rules::odd_masters(hosts.count(Role::Master), place(&spec.masters), findings);
     }
     let is_known = !matches!(spec.lb, Field::Wrong) && !matches!(spec.vip, Field::Wrong);
     if is_known {
         let managed = spec.vip.value().and_then(|vip| vip.managed.given());
         let count = hosts.count(Role::LoadBalancer);
-        whole::enough_load_balancers(count, place(&spec.lb), managed, findings);
+        rules::enough_load_balancers(count, place(&spec.lb), managed, findings);
     }
 }

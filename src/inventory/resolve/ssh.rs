@@ -6,8 +6,7 @@ use super::super::SshSettings;
 use super::super::rules::files::Base;
 use super::super::rules::{Findings, values};
 use super::super::spec::SshSpec;
-use super::hosts::list;
-use super::optional;
+use super::{list, optional};
 use crate::input::{Field, Given, Problem, Shorthand};
 
 /// The settings that hold for all hosts.
@@ -36,7 +35,7 @@ pub(super) fn of_host(
     let Some(spec) = field.value() else {
         return settings;
     };
-    if let Some(user) = optional(&spec.user, findings, |user| values::word("user", user)) {
+    if let Some(user) = optional(&spec.user, findings, |user| values::login("user", user)) {
         settings.user = Some(user);
     }
     if let Some(port) = optional(&spec.port, findings, values::port) {

@@ -106,6 +106,12 @@ impl Base {
             )
         };
         match &given.value {
+            SecretSpec::Written => Err(Problem::at(
+                given.place,
+                "a secret does not belong in the inventory",
+            )
+            .secret()
+            .help("write where it is to be had: `{ env: NAME }`, `{ file: PATH }`, `{ command: [pass, show, NAME] }` or `prompt`")),
             SecretSpec::Env(name) if !is_variable(name) => empty("variable", "`{ env: NAME }`"),
             SecretSpec::File(path) if path.is_empty() => empty("file", "`{ file: PATH }`"),
             SecretSpec::Command(words) if words.first().is_none_or(String::is_empty) => {
@@ -130,7 +136,7 @@ fn missing(what: &str, path: &Utf8Path, given: &Given<String>, error: &std::io::
         _ => format!("{what} cannot be read: {error}"),
     };
     let help = if path.as_str() == given.value {
-        "write the path of a file that you can read"
+        "write a path that exists and that you can read"
     } else {
         "paths are relative to the inventory's directory, `~` is your home"
     };

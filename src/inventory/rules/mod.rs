@@ -1,15 +1,16 @@
 //! What an inventory must fulfil, one small function per rule.
 //!
-//! [`values`] turns one written value into its type or says why not; [`files`] does so for paths; [`whole`] judges what
-//! only shows when several values are seen together. A rule returns its [`Problem`]; [`Findings`] collects them, so
-//! that one run names all.
+//! [`values`] and [`kubernetes`] turn one written value into its type or say why not; [`files`] does so for paths;
+//! [`hosts`] and [`networks`] judge what only shows when several values are seen together. [`Findings`] collects the
+//! [`Problem`]s, so that one run names all.
 
-use crate::input::Problem;
+use crate::input::{Place, Problem};
 
 pub mod files;
+pub mod hosts;
 pub mod kubernetes;
+pub mod networks;
 pub mod values;
-pub mod whole;
 
 /// What the rules found.
 #[derive(Debug, Default)]
@@ -37,6 +38,14 @@ impl Findings {
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
+    }
+
+    /// Whether a problem within a place suggests this already.
+    pub fn suggest(&self, help: &str, place: Place) -> bool {
+        self.problems.iter().any(|problem| {
+            problem.help.as_deref() == Some(help)
+                && problem.place.is_some_and(|inner| place.contains(inner))
+        })
     }
 
     /// Allows, with a word.

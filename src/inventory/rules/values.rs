@@ -222,7 +222,7 @@ pub fn jump_host(given: &Given<String>) -> Result<String, Problem> {
     let (host, port) = rest
         .split_once(':')
         .map_or((rest, None), |(host, port)| (host, Some(port)));
-    let is_good = user.is_none_or(is_word)
+    let is_good = user.is_none_or(is_login)
         && is_word(host)
         && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
     if is_good {
@@ -232,6 +232,24 @@ pub fn jump_host(given: &Given<String>) -> Result<String, Problem> {
         Problem::at(given.place, format!("`{text}` is not a jump host"))
             .help("write `[user@]host[:port]`"),
     )
+}
+
+/// A login or host name for OpenSSH: no blanks, and nothing that looks like an option.
+pub fn login(what: &str, given: &Given<String>) -> Result<String, Problem> {
+    let text = &given.value;
+    if is_login(text) {
+        return Ok(text.clone());
+    }
+    Err(
+        Problem::at(given.place, format!("{what} `{text}` is not one word"))
+            .help("write it without blanks and quotes"),
+    )
+}
+
+fn is_login(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with('-')
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || "\"'`$".contains(c))
 }
 
 /// One word: not empty, no blanks, nothing that looks like an option.

@@ -93,14 +93,19 @@ fn sources(record: &Record) -> String {
 }
 
 fn settings(computer: Computer) -> String {
-    let mut text = String::new();
+    let mut containerd = Vec::new();
     if computer.oom_score == OomScore::Restricted {
-        text.push_str("containerd: { restrict-oom-score-adj: true } # this computer grants no CAP_SYS_RESOURCE\n");
+        containerd.push("restrict-oom-score-adj: true");
+    }
+    if computer.cgroups == CgroupVersion::V1 {
+        containerd.push("systemd-cgroup: false");
+    }
+    let mut text = String::new();
+    if !containerd.is_empty() {
+        text.push_str("# This computer grants its hosts no CAP_SYS_RESOURCE, or has cgroup v1.\n");
+        let _ = writeln!(text, "containerd: {{ {} }}", containerd.join(", "));
     }
     text.push_str("cni: { bridge: {} }\n");
-    if computer.cgroups == CgroupVersion::V1 {
-        text.push_str("kubelet: { cgroupDriver: cgroupfs } # this computer has cgroup v1\n");
-    }
     // That sysctl belongs to the first network namespace.
     text.push_str("kube-proxy: { conntrack: { maxPerCore: 0 } }\n");
     if computer.kernel_config == KernelConfig::Hidden {

@@ -1,8 +1,9 @@
 set -u
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l LC_ALL=C.UTF-8
 
+# Packages are added, never removed: a containerd from elsewhere must not give way to the distribution's.
 apt() {
-    apt-get -q -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 \
+    apt-get -q --no-remove -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 \
         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
 }
 

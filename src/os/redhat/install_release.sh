@@ -16,4 +16,4 @@ tools=
 [ -z "$(dnf -q "$all" list --available cri-tools 2>/dev/null)" ] || tools=cri-tools
 # Words are split on purpose: names and versions hold no spaces.
 # shellcheck disable=SC2086
-dnf -y "$all" --allowerasing install $exact $tools || dnf -y "$all" --allowerasing downgrade $exact
+dnf -y "$all" install $exact $tools

@@ -1,31 +1,19 @@
-//! Rules that only show when several values are seen together.
+//! Rules for addresses and networks together: the VIP, the hosts, the pods and the services.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
 use super::Findings;
+use super::hosts::Host;
 use crate::input::{Given, Place, Problem};
-use crate::inventory::{Node, Role};
+use crate::inventory::Role;
 
 /// The services of a cluster need at least this many addresses and at most 20 bits (kube-apiserver's own bounds).
 const SERVICE_PREFIXES: std::ops::RangeInclusive<u8> = 12..=28;
 
 /// Prefix of the hosts' networks when the inventory does not say.
 const ASSUMED_PREFIX: u8 = 24;
-
-/// A host with the places of its name and address.
-#[derive(Debug, Clone)]
-pub struct Host {
-    /// The host.
-    pub node: Node,
-    /// Where its name stands.
-    pub name: Place,
-    /// Where its address stands.
-    pub address: Place,
-}
 
 /// A cluster network; without a place when it is the default.
 #[derive(Debug, Clone, Copy)]
@@ -36,110 +24,6 @@ pub struct Cidr {
     pub network: Ipv4Network,
     /// Where it stands.
     pub place: Option<Place>,
-}
-
-/// An odd number of masters; one with a warning.
-pub fn odd_masters(count: usize, place: Place, findings: &mut Findings) {
-    match count {
-        0 => findings.refuse(Problem::at(place, "there are no masters").help(
-            "list at least one, three for high availability: `masters: { master1: 10.1.1.101 }`",
-        )),
-        1 => findings.warn(
-            Problem::at(place, "one master is not highly available")
-                .help("three masters survive the loss of one"),
-        ),
-        count if count % 2 == 0 => findings.refuse(
-            Problem::at(
-                place,
-                format!(
-                    "an even number of masters ({count}) survives no more losses than {}",
-                    count - 1
-                ),
-            )
-            .help(format!("list {} or {} masters", count - 1, count + 1)),
-        ),
-        count if count > 7 => findings.warn(
-            Problem::at(
-                place,
-                format!("{count} masters make etcd slower, not safer"),
-            )
-            .help("five masters survive the loss of two, seven of three"),
-        ),
-        _ => {}
-    }
-}
-
-/// Load balancers where quorate manages them, and only there.
-pub fn enough_load_balancers(
-    count: usize,
-    place: Place,
-    managed: Option<&Given<bool>>,
-    findings: &mut Findings,
-) {
-    let unmanaged = managed.filter(|managed| !managed.value);
-    match (count, unmanaged) {
-        (0, None) => findings.refuse(Problem::at(place, "there are no load balancers").help(
-            "list two under `lb`, or write `vip: { managed: false }` if somebody else runs them",
-        )),
-        (1, None) => findings.warn(
-            Problem::at(place, "one load balancer is not highly available")
-                .help("a second one takes over the VIP within seconds"),
-        ),
-        (0, Some(_)) | (_, None) => {}
-        (_, Some(managed)) => findings.refuse(
-            Problem::at(
-                place,
-                "load balancers are listed, but somebody else runs them",
-            )
-            .related(managed.key, "said here")
-            .help("remove `lb`, or `managed: false`"),
-        ),
-    }
-}
-
-/// No name twice.
-pub fn unique_names(hosts: &[Host], findings: &mut Findings) {
-    let named = hosts.iter().map(|host| (host.node.name.clone(), host.name));
-    for (name, place, first) in duplicates(named) {
-        findings.refuse(
-            Problem::at(place, format!("host name `{name}` is used twice"))
-                .related(first, "first here")
-                .help("give every host its own name"),
-        );
-    }
-}
-
-/// No address twice.
-pub fn unique_addresses(hosts: &[Host], findings: &mut Findings) {
-    let addressed = hosts.iter().map(|host| (host.node.address, host.address));
-    for (address, place, first) in duplicates(addressed) {
-        findings.refuse(
-            Problem::at(place, format!("address {address} is used twice"))
-                .related(first, "first here")
-                .help("give every host its own address"),
-        );
-    }
-}
-
-/// The second and later occurrences, once per pair of places.
-fn duplicates<T: Clone + Eq + Hash>(
-    items: impl Iterator<Item = (T, Place)>,
-) -> Vec<(T, Place, Place)> {
-    let mut firsts: HashMap<T, Place> = HashMap::new();
-    let mut found: Vec<(T, Place, Place)> = Vec::new();
-    for (item, place) in items {
-        let Some(first) = firsts.get(&item).copied() else {
-            firsts.insert(item, place);
-            continue;
-        };
-        let is_new = found
-            .iter()
-            .all(|(_, known_place, known_first)| (*known_place, *known_first) != (place, first));
-        if is_new {
-            found.push((item, place, first));
-        }
-    }
-    found
 }
 
 /// The VIP's DNS name is not a host's name.
@@ -167,6 +51,21 @@ pub fn vip_is_free(vip: &Given<Ipv4Addr>, hosts: &[Host], findings: &mut Finding
             .related(owner.address, "this host's own address")
             .help("choose a free address in the load balancers' network"),
         );
+    }
+}
+
+/// The VIP is not an address of pods or services.
+pub fn vip_is_outside(vip: &Given<Ipv4Addr>, clusters: [Cidr; 2], findings: &mut Findings) {
+    for Cidr { what, network, .. } in clusters {
+        if network.contains(vip.value) {
+            findings.refuse(
+                Problem::at(
+                    vip.place,
+                    format!("the VIP {} is in the {what} network {network}", vip.value),
+                )
+                .help("choose a free address in the load balancers' network"),
+            );
+        }
     }
 }
 
@@ -351,21 +250,6 @@ pub fn pods_are_sized(pods: Cidr, mask: u8, nodes: usize, findings: &mut Finding
                 ),
             )
             .help("write a larger network"),
-        );
-    }
-}
-
-/// Some master takes connections.
-pub fn some_master_has_weight(hosts: &[Host], findings: &mut Findings) {
-    let mut masters = hosts.iter().filter(|host| host.node.role == Role::Master);
-    let Some(first) = masters.next() else { return };
-    if first.node.weight == 0 && masters.all(|host| host.node.weight == 0) {
-        findings.refuse(
-            Problem::at(
-                first.name,
-                "every master has weight 0, so none takes connections",
-            )
-            .help("give at least one master a weight from 1 to 256"),
         );
     }
 }

@@ -1,0 +1,94 @@
+//! Reports of masters for tests: a cluster of three as it is, to be spoilt one thing at a time.
+
+use super::ca::{Ca, samples};
+use super::etcd::View;
+use super::plane::{Member, Plane};
+use super::report::{Answer, Has, Report};
+use crate::inventory::{Inventory, Role};
+
+/// The id of the etcd cluster.
+pub(crate) const CLUSTER: u64 = 14_841_639_068_965_178_418;
+
+/// The master of that number, from 1, in a cluster whose etcd has these members; member `n` lives on master `n`.
+pub(crate) fn joined(number: u64, members: &[u64]) -> Report {
+    Report {
+        has: [
+            Has::KubeletConf,
+            Has::AdminConf,
+            Has::CaKey,
+            Has::ApiserverCert,
+            Has::ApiserverManifest,
+            Has::EtcdManifest,
+            Has::EtcdData,
+        ]
+        .into(),
+        clock: 1_795_000_000,
+        machine_id: format!("machine{number}"),
+        readyz: Answer::Http(200, "ok".to_owned()),
+        node: Answer::Http(200, node(number)),
+        etcd_status: status(CLUSTER, number),
+        etcd_members: list(&members.iter().map(|id| started(*id)).collect::<Vec<_>>()),
+        etcd_health: Answer::Http(200, r#"{"health":"true"}"#.to_owned()),
+    }
+}
+
+/// A Node object.
+pub(crate) fn node(number: u64) -> String {
+    format!(
+        r#"{{"metadata":{{"name":"master{number}"}},"status":{{"nodeInfo":{{"machineID":"machine{number}"}}}}}}"#
+    )
+}
+
+/// What `maintenance/status` says.
+pub(crate) fn status(cluster: u64, member: u64) -> Answer {
+    Answer::Http(
+        200,
+        format!(r#"{{"header":{{"cluster_id":"{cluster}","member_id":"{member}"}},"leader":"1"}}"#),
+    )
+}
+
+/// A member that runs.
+pub(crate) fn started(id: u64) -> String {
+    format!(
+        r#"{{"ID":"{id}","name":"master{id}","peerURLs":["https://10.1.1.10{id}:2380"],"clientURLs":["https://10.1.1.10{id}:2379"]}}"#
+    )
+}
+
+/// A member that was added and never ran.
+pub(crate) fn unstarted(id: u64) -> String {
+    format!(r#"{{"ID":"{id}","peerURLs":["https://10.1.1.10{id}:2380"],"isLearner":true}}"#)
+}
+
+/// A member that runs without a vote.
+pub(crate) fn learner(id: u64) -> String {
+    started(id).replace('}', r#","isLearner":true}"#)
+}
+
+/// What `member/list` says.
+pub(crate) fn list(members: &[String]) -> Answer {
+    Answer::Http(200, format!(r#"{{"members":[{}]}}"#, members.join(",")))
+}
+
+/// The masters of an inventory with these reports, in order; `None`: not read. All hold the same CA, but bare ones.
+pub(crate) fn plane(inventory: &Inventory, reports: Vec<Option<Report>>) -> Plane<'_> {
+    let mut plane = Plane {
+        masters: Vec::new(),
+        unread: Vec::new(),
+    };
+    for (node, report) in inventory.with_role(Role::Master).zip(reports) {
+        let Some(report) = report else {
+            plane.unread.push(&node.name);
+            continue;
+        };
+        let member = Member {
+            node,
+            ca: Ca::parse(samples::ONE).filter(|_| report.has(Has::CaKey)),
+            jobs: Vec::new(),
+            applied: None,
+            etcd: View::of(&report),
+            report,
+        };
+        plane.masters.push(member);
+    }
+    plane
+}

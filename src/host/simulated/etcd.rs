@@ -1,0 +1,277 @@
+//! etcd: clusters, their members and who of them lives.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::machine::Machine;
+use super::world::World;
+
+/// The file that stands for a member's data.
+pub(super) const DATA: &str = "/var/lib/etcd/member/snap/db";
+
+/// Microseconds from the start of the process until it serves.
+const STARTS_US: u64 = 1_000_000;
+
+/// A cluster that was founded once, and what is stored in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cluster {
+    /// Its id, derived from the founder's peer URL: founding again with the same URL gives the same id.
+    pub id: u64,
+    /// Its members.
+    pub members: Vec<Member>,
+    /// Kubernetes' objects, by path.
+    pub objects: BTreeMap<String, Value>,
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub id: u64,
+    /// Its name; empty until it has started once.
+    pub name: String,
+    /// How the others reach it.
+    pub peer_url: String,
+    /// Whether it has no vote yet.
+    pub is_learner: bool,
+}
+
+/// What a data directory holds: which founding (they are numbered), which member.
+pub type Data = (usize, u64);
+
+/// The data in a machine's data directory.
+pub(super) fn data(machine: &Machine) -> Option<Data> {
+    let (cluster, member) = machine.files.text(DATA)?.split_once(' ')?;
+    Some((cluster.parse().ok()?, member.parse().ok()?))
+}
+
+fn id(text: &str) -> u64 {
+    Sha256::digest(text)
+        .iter()
+        .take(8)
+        .fold(0, |id, byte| id << 8 | u64::from(*byte))
+}
+
+fn peer_url(machine: &Machine) -> String {
+    format!("https://{}:2380", machine.address)
+}
+
+impl World {
+    /// Starts a member with what its machine has: its data, or its manifest. `None`: it exits at once.
+    pub(super) fn start_member(&mut self, host: &str) -> Option<Data> {
+        let machine = self.machine(host).clone();
+        let manifest = machine.files.text("/etc/kubernetes/manifests/etcd.yaml")?;
+        if let Some((cluster, member)) = data(&machine) {
+            let known = self
+                .etcd
+                .get(cluster)?
+                .members
+                .iter()
+                .any(|known| known.id == member);
+            return known.then_some((cluster, member));
+        }
+        let started = if manifest.contains("--initial-cluster-state=existing") {
+            self.enter(&machine)?
+        } else {
+            self.found(&machine)
+        };
+        let text = format!("{} {}", started.0, started.1);
+        let now = self.now;
+        self.machine(host).files.put(DATA, text, 0o600, now);
+        Some(started)
+    }
+
+    /// A member that was added and has never started; one that has is refused: `member … has already been bootstrapped`.
+    fn enter(&mut self, machine: &Machine) -> Option<Data> {
+        let url = peer_url(machine);
+        let index = self.etcd.len().checked_sub(1)?;
+        let cluster = self.etcd.get_mut(index)?;
+        let member = cluster
+            .members
+            .iter_mut()
+            .find(|member| member.peer_url == url && member.name.is_empty())?;
+        machine.name.clone_into(&mut member.name);
+        Some((index, member.id))
+    }
+
+    fn found(&mut self, machine: &Machine) -> Data {
+        let url = peer_url(machine);
+        let member = Member {
+            id: id(&format!("member {url}")),
+            name: machine.name.clone(),
+            peer_url: url.clone(),
+            is_learner: false,
+        };
+        let data = (self.etcd.len(), member.id);
+        self.etcd.push(Cluster {
+            id: id(&format!("cluster {url}")),
+            members: vec![member],
+            objects: BTreeMap::new(),
+        });
+        data
+    }
+
+    /// The member that runs and serves on a machine.
+    pub(super) fn running(&self, machine: &Machine) -> Option<Data> {
+        let pod = machine.pods.get("etcd").filter(|_| machine.is_up())?;
+        let (cluster, member) = pod.member.filter(|_| self.now >= pod.since + STARTS_US)?;
+        let known = self
+            .etcd
+            .get(cluster)?
+            .members
+            .iter()
+            .any(|known| known.id == member);
+        known.then_some((cluster, member))
+    }
+
+    fn is_running(&self, cluster: usize, member: u64) -> bool {
+        self.machines
+            .values()
+            .any(|machine| self.running(machine) == Some((cluster, member)))
+    }
+
+    /// Voters of a cluster, and of them those that run.
+    pub(super) fn votes(&self, cluster: usize) -> (usize, usize) {
+        let members = self
+            .etcd
+            .get(cluster)
+            .map(|cluster| cluster.members.as_slice())
+            .unwrap_or_default();
+        let voters = || members.iter().filter(|member| !member.is_learner);
+        let running = voters()
+            .filter(|member| self.is_running(cluster, member.id))
+            .count();
+        (voters().count(), running)
+    }
+
+    pub(super) fn has_quorum(&self, cluster: usize) -> bool {
+        let (voters, running) = self.votes(cluster);
+        running > voters / 2
+    }
+
+    /// Whether every member is a started voter that runs.
+    pub(super) fn is_whole(&self, cluster: usize) -> bool {
+        let members = self
+            .etcd
+            .get(cluster)
+            .map(|cluster| cluster.members.as_slice())
+            .unwrap_or_default();
+        !members.is_empty()
+            && members
+                .iter()
+                .all(|member| !member.is_learner && self.is_running(cluster, member.id))
+    }
+
+    /// Whether it is in step with the leader, so that it may be promoted.
+    pub(super) fn promote(&mut self, host: &str) -> bool {
+        let machine = self.machine(host).clone();
+        let Some((cluster, id)) = self.running(&machine) else {
+            return false;
+        };
+        if !self.has_quorum(cluster) {
+            return false;
+        }
+        if let Some(member) = self.member(cluster, id) {
+            member.is_learner = false;
+        }
+        true
+    }
+
+    fn member(&mut self, cluster: usize, id: u64) -> Option<&mut Member> {
+        self.etcd
+            .get_mut(cluster)?
+            .members
+            .iter_mut()
+            .find(|member| member.id == id)
+    }
+
+    /// `member add`, as kubeadm does it: as a learner if this release knows learners, and kept if it is there already.
+    pub(super) fn add_member(&mut self, host: &str) -> Result<(), String> {
+        let url = peer_url(self.machine(host));
+        let cluster = self.live_cluster().ok_or("etcdserver: no leader")?;
+        let learners = self.release.minor >= 29;
+        let keeps = self.release.minor >= 32;
+        let number = self.next();
+        let Some(live) = self.etcd.get_mut(cluster) else {
+            return Err("etcdserver: no leader".to_owned());
+        };
+        if live.members.iter().any(|member| member.peer_url == url) {
+            let text = "etcdserver: Peer URLs already exists";
+            return if keeps { Ok(()) } else { Err(text.to_owned()) };
+        }
+        if learners && live.members.iter().any(|member| member.is_learner) {
+            return Err("etcdserver: too many learner members in cluster".to_owned());
+        }
+        live.members.push(Member {
+            id: id(&format!("member {url} {number}")),
+            name: String::new(),
+            peer_url: url,
+            is_learner: learners,
+        });
+        Ok(())
+    }
+
+    /// `member remove`, asked of a machine's etcd; refused as etcd refuses what would cost its quorum.
+    pub(super) fn remove_member(&mut self, asked: &str, id: u64) -> Result<(), String> {
+        let machine = self.machine(asked).clone();
+        let (cluster, _) = self.running(&machine).ok_or("connection refused")?;
+        if !self.has_quorum(cluster) {
+            return Err("etcdserver: no leader".to_owned());
+        }
+        let member = self
+            .member(cluster, id)
+            .ok_or("etcdserver: member not found")?
+            .clone();
+        let (voters, running) = self.votes(cluster);
+        let left = running - usize::from(self.is_running(cluster, id) && !member.is_learner);
+        let voters = voters - usize::from(!member.is_learner);
+        if left <= voters / 2 {
+            return Err(
+                "etcdserver: re-configuration failed due to not enough started members".to_owned(),
+            );
+        }
+        if let Some(cluster) = self.etcd.get_mut(cluster) {
+            cluster.members.retain(|member| member.id != id);
+        }
+        Ok(())
+    }
+
+    /// The cluster that has a quorum; the one founded first, if there are several.
+    pub(super) fn live_cluster(&self) -> Option<usize> {
+        (0..self.etcd.len()).find(|cluster| self.has_quorum(*cluster))
+    }
+
+    /// `maintenance/status`, as the gateway writes it.
+    pub(super) fn etcd_status(&self, (cluster, member): Data) -> Option<String> {
+        let state = self.etcd.get(cluster)?;
+        let leader = state
+            .members
+            .iter()
+            .find(|member| !member.is_learner && self.is_running(cluster, member.id));
+        let leader = leader
+            .filter(|_| self.has_quorum(cluster))
+            .map_or(0, |member| member.id);
+        let header = json!({ "cluster_id": state.id.to_string(), "member_id": member.to_string() });
+        Some(json!({ "header": header, "leader": leader.to_string() }).to_string())
+    }
+
+    /// `cluster/member/list`.
+    pub(super) fn etcd_members(&self, (cluster, _): Data) -> Option<String> {
+        let state = self.etcd.get(cluster)?;
+        let member = |member: &Member| {
+            let mut json = json!({ "ID": member.id.to_string(), "peerURLs": [member.peer_url] });
+            if !member.name.is_empty() {
+                json["name"] = json!(member.name);
+                json["clientURLs"] = json!([member.peer_url.replace(":2380", ":2379")]);
+            }
+            if member.is_learner {
+                json["isLearner"] = json!(true);
+            }
+            json
+        };
+        let members: Vec<Value> = state.members.iter().map(member).collect();
+        Some(json!({ "members": members }).to_string())
+    }
+}

@@ -1,0 +1,147 @@
+//! A machine's files. Directories are implied by the files in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use sha2::{Digest as _, Sha256};
+
+use crate::host::probe::{FileContent, FileReading, FileState};
+
+/// A regular file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Its bytes.
+    pub content: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+    /// `owner:group`.
+    pub owner: String,
+    /// Last modification, microseconds since the epoch.
+    pub modified_us: u64,
+}
+
+/// All files of a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    files: BTreeMap<Utf8PathBuf, File>,
+    directories: BTreeSet<Utf8PathBuf>,
+}
+
+impl Files {
+    /// Puts a file of root's.
+    pub fn put(
+        &mut self,
+        path: impl Into<Utf8PathBuf>,
+        content: impl Into<Vec<u8>>,
+        mode: u32,
+        now: u64,
+    ) {
+        let file = File {
+            content: content.into(),
+            mode,
+            owner: "root:root".to_owned(),
+            modified_us: now,
+        };
+        self.files.insert(path.into(), file);
+    }
+
+    /// Puts a whole file.
+    pub fn insert(&mut self, path: impl Into<Utf8PathBuf>, file: File) {
+        self.files.insert(path.into(), file);
+    }
+
+    /// Makes a directory that stays when it is empty.
+    pub fn make_directory(&mut self, path: impl Into<Utf8PathBuf>) {
+        self.directories.insert(path.into());
+    }
+
+    /// The file of that path.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&File> {
+        self.files.get(Utf8Path::new(path))
+    }
+
+    /// The text of that file.
+    #[must_use]
+    pub fn text(&self, path: &str) -> Option<&str> {
+        std::str::from_utf8(&self.get(path)?.content).ok()
+    }
+
+    /// Whether there is a file or directory of that name.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        self.get(path).is_some() || self.is_directory(Utf8Path::new(path))
+    }
+
+    /// Takes a file away.
+    pub fn remove(&mut self, path: &str) -> Option<File> {
+        self.files.remove(Utf8Path::new(path))
+    }
+
+    /// Takes everything below a directory away.
+    pub fn remove_below(&mut self, directory: &str) {
+        let below = |path: &Utf8PathBuf| path.starts_with(directory) && path != directory;
+        self.files.retain(|path, _| !below(path));
+        self.directories.retain(|path| !below(path));
+    }
+
+    /// Moves a file.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if let Some(file) = self.remove(from) {
+            self.insert(to, file);
+        }
+    }
+
+    /// The files directly in a directory.
+    pub fn list(&self, directory: &str) -> Vec<Utf8PathBuf> {
+        let within = |path: &&Utf8PathBuf| path.parent() == Some(Utf8Path::new(directory));
+        self.files.keys().filter(within).cloned().collect()
+    }
+
+    /// All files, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Utf8PathBuf, &File)> {
+        self.files.iter()
+    }
+
+    /// What a probe reads, with or without the content.
+    #[must_use]
+    pub fn reading(&self, path: &Utf8Path, whole: bool) -> FileReading {
+        let Some(file) = self.files.get(path) else {
+            return if self.is_directory(path) {
+                FileReading::Present(directory())
+            } else {
+                FileReading::Absent
+            };
+        };
+        let (owner, group) = file.owner.split_once(':').unwrap_or((&file.owner, "root"));
+        let content = if whole {
+            FileContent::Bytes(file.content.clone())
+        } else {
+            FileContent::Sha256(crate::plan::hex(&Sha256::digest(&file.content)))
+        };
+        FileReading::Present(FileState {
+            mode: file.mode,
+            owner: owner.to_owned(),
+            group: group.to_owned(),
+            size: file.content.len() as u64,
+            modified_us: file.modified_us,
+            content,
+        })
+    }
+
+    fn is_directory(&self, path: &Utf8Path) -> bool {
+        let below = |other: &Utf8PathBuf| other.starts_with(path) && other != path;
+        self.directories.contains(path) || self.files.keys().any(below)
+    }
+}
+
+fn directory() -> FileState {
+    FileState {
+        mode: 0o755,
+        owner: "root".to_owned(),
+        group: "root".to_owned(),
+        size: 4096,
+        modified_us: 0,
+        content: FileContent::Directory,
+    }
+}

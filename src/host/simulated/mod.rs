@@ -1,0 +1,92 @@
+//! A modelled cluster of machines behind the same door as the real ones.
+//!
+//! A [`Simulation`] holds a [`World`]: every machine of an inventory and what they share (etcd, the Kubernetes API, who
+//! holds the virtual IP). [`Simulation::hosts`] connects to it as an operator would. Probes are answered from the model;
+//! scripts and jobs are known *by name* (see [`scripts`] and [`jobs`]) and change it as the real ones change a host. It
+//! models what the playbooks use, no more: a script that it does not know is an error that says so, and the test that
+//! meets it fails.
+//!
+//! # Faults
+//! Every remote call has a number. [`Fault`](faults::Fault) names what goes wrong at which: the connection is lost before or
+//! after the call took effect, the host reboots, or the operator's process dies. Tests walk over all of them.
+//!
+//! # Time
+//! The world's clock follows tokio's, so a test with paused time waits for nothing; each call costs a few milliseconds, a
+//! job a second per step, a static pod a second or two to serve.
+//!
+//! # Why a model and not containers
+//! A case takes milliseconds, so *every* call of a run can be cut, and the invariants (one cluster, one disturbed etcd
+//! member, one holder of the virtual IP) can be looked at between any two of them. What real programs do is checked by the
+//! lab; the model's own claims about them stand beside the code that makes them.
+
+pub mod api;
+mod certificate;
+mod door;
+pub mod etcd;
+pub mod faults;
+pub mod files;
+mod invariants;
+pub mod jobs;
+mod kubeadm;
+mod load_balancer;
+pub mod machine;
+mod packages;
+mod pods;
+mod probes;
+pub mod record;
+mod scripts;
+mod undo;
+mod units;
+pub mod world;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Host, Hosts};
+use crate::inventory::Inventory;
+use world::World;
+
+/// A world that tests hold on to while operators come and go.
+#[derive(Clone)]
+pub struct Simulation {
+    world: Arc<Mutex<World>>,
+    inventory: Arc<Inventory>,
+}
+
+impl Simulation {
+    /// Bare machines, as an inventory names them.
+    #[must_use]
+    pub fn new(inventory: &Inventory) -> Self {
+        Self::of(World::new(inventory), inventory)
+    }
+
+    /// Goes on from a world that was kept.
+    #[must_use]
+    pub fn of(world: World, inventory: &Inventory) -> Self {
+        Self {
+            world: Arc::new(Mutex::new(world)),
+            inventory: Arc::new(inventory.clone()),
+        }
+    }
+
+    /// Connects a new operator to all machines.
+    #[must_use]
+    pub fn hosts(&self) -> Hosts {
+        let operator = self.world().new_operator();
+        let host = |node: &crate::inventory::Node| Host {
+            node: Arc::new(node.clone()),
+            transport: Arc::new(door::Door {
+                world: Arc::clone(&self.world),
+                host: node.name.clone(),
+                operator,
+            }),
+        };
+        Hosts::new(self.inventory.nodes.iter().map(host).collect())
+    }
+
+    /// The world, to look at or to meddle with. It is brought to the present first.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.advance();
+        world
+    }
+}

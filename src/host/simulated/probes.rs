@@ -1,0 +1,136 @@
+//! Probes, answered from the model.
+
+use super::machine::Machine;
+use super::scripts;
+use super::world::World;
+use crate::host::command::Status;
+use crate::host::facts::{Interface, Listener, Machine as Facts};
+use crate::host::probe::{PackageReading, Probe, Readings, ScriptReading};
+
+impl World {
+    /// Reads everything that is asked for. A script that is not known is an error.
+    pub(super) fn read(&mut self, host: &str, probes: &[Probe]) -> Result<Readings, String> {
+        let mut readings = Readings::default();
+        for probe in probes {
+            match probe {
+                Probe::Machine => readings.machine = Some(self.facts(host)),
+                Probe::File(path) => {
+                    let reading = self.machine(host).files.reading(path, true);
+                    readings.files.insert(path.clone(), reading);
+                }
+                Probe::Digest(path) => {
+                    let reading = self.machine(host).files.reading(path, false);
+                    // The content, if it was asked for too, says all that the digest says.
+                    readings.files.entry(path.clone()).or_insert(reading);
+                }
+                Probe::Package(name) => {
+                    let reading = self.machine(host).package_reading(name);
+                    readings.packages.insert(name.clone(), reading);
+                }
+                Probe::Unit(name) => {
+                    let reading = self.unit_reading(host, name);
+                    readings.units.insert(name.clone(), reading);
+                }
+                Probe::Sysctl(name) => {
+                    let value = self.machine(host).sysctls.get(name).cloned();
+                    readings.sysctls.insert(name.clone(), value);
+                }
+                Probe::Script(script) => {
+                    let (status, stdout) = scripts::probe(self, host, script)?;
+                    let reading = ScriptReading {
+                        status: Status::Code(status),
+                        stdout,
+                    };
+                    readings.scripts.insert(script.clone(), reading);
+                }
+            }
+        }
+        Ok(readings)
+    }
+
+    fn facts(&mut self, host: &str) -> Facts {
+        let (now, vip) = (self.now, self.vip);
+        let machine = self.machine(host);
+        let mut interface = Interface {
+            name: "eth0".to_owned(),
+            mac: format!(
+                "02:00:{:02x}:{:02x}:{:02x}:{:02x}",
+                machine.address.octets()[0],
+                machine.address.octets()[1],
+                machine.address.octets()[2],
+                machine.address.octets()[3]
+            ),
+            addresses: vec![(machine.address, 24)],
+        };
+        if machine.holds_vip {
+            interface.addresses.push((vip, 24));
+        }
+        Facts {
+            os_id: "debian".to_owned(),
+            os_version: "12".to_owned(),
+            os_name: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            kernel: "6.1.0-9-amd64".to_owned(),
+            architecture: "x86_64".to_owned(),
+            machine_id: machine.machine_id.clone(),
+            product_uuid: Some(machine.machine_id.clone()),
+            hostname: machine.name.clone(),
+            cpus: 4,
+            memory: 8 << 30,
+            swap: machine.swap,
+            disk_free: 100 << 30,
+            cgroup_v2: true,
+            clock_us: now,
+            clock_error_us: 1000,
+            operator_clock_us: now,
+            boot_id: format!("{}-{}", machine.name, machine.boots),
+            interfaces: vec![interface],
+            listeners: listeners(machine),
+            modules: machine.modules.iter().cloned().collect(),
+            jobs: machine.running_units(),
+            init: "systemd".to_owned(),
+            ..Facts::default()
+        }
+    }
+}
+
+impl Machine {
+    fn package_reading(&self, name: &str) -> PackageReading {
+        let installed = self
+            .packages
+            .get(name)
+            .filter(|package| package.is_configured);
+        installed.map_or_else(PackageReading::default, |package| PackageReading {
+            version: Some(package.version.clone()),
+            held: package.held,
+        })
+    }
+
+    fn running_units(&self) -> Vec<String> {
+        let jobs = self.jobs.values().filter(|job| job.status.is_none());
+        let jobs = jobs.map(|job| format!("quorate-{}.service", job.name));
+        let undos = self.undos.iter().filter(|(_, undo)| !undo.fired);
+        let undos = undos.map(|(name, _)| format!("quorate-undo-{name}.timer"));
+        jobs.chain(undos).collect()
+    }
+}
+
+fn listeners(machine: &Machine) -> Vec<Listener> {
+    let listener = |port: u16, process: &str| Listener {
+        port,
+        process: process.to_owned(),
+    };
+    let mut listeners = vec![listener(22, "sshd")];
+    if machine.pods.contains_key("etcd") {
+        listeners.extend([listener(2379, "etcd"), listener(2380, "etcd")]);
+    }
+    if machine.pods.contains_key("kube-apiserver") {
+        listeners.push(listener(6443, "kube-apiserver"));
+    }
+    if machine.runs("haproxy") {
+        listeners.push(listener(6443, "haproxy"));
+    }
+    if machine.runs("kubelet") && machine.files.has("/var/lib/kubelet/config.yaml") {
+        listeners.push(listener(10250, "kubelet"));
+    }
+    listeners
+}

@@ -1,0 +1,192 @@
+//! Everything that the machines share, and time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::etcd::Cluster;
+use super::faults::{Fault, What};
+use super::machine::Machine;
+use super::record::Call;
+use crate::inventory::Inventory;
+use crate::inventory::version::KubeVersion;
+
+/// 2026-01-01T00:00:00Z in microseconds: when every world begins.
+const BEGINNING: u64 = 1_767_225_600_000_000;
+
+/// The modelled cluster.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// By name.
+    pub machines: BTreeMap<String, Machine>,
+    /// Every etcd cluster that was ever founded.
+    pub etcd: Vec<Cluster>,
+    /// How many CAs were ever made.
+    pub cas: usize,
+    /// The virtual IP.
+    pub vip: Ipv4Addr,
+    /// The release that the repository serves.
+    pub release: KubeVersion,
+    /// What will go wrong.
+    pub fault: Option<Fault>,
+    /// Every remote call.
+    pub calls: Vec<Call>,
+    /// Everything that must never be and was.
+    pub violations: Vec<String>,
+    /// Values that must not be seen anywhere.
+    pub secrets: BTreeSet<String>,
+    /// Microseconds since the epoch.
+    pub now: u64,
+    /// How often each job ended with 0, by host and name.
+    pub finished: BTreeMap<(String, &'static str), usize>,
+    seen: Option<Instant>,
+    operators: BTreeMap<u64, CancellationToken>,
+    counter: u64,
+}
+
+impl World {
+    /// Bare machines.
+    #[must_use]
+    pub fn new(inventory: &Inventory) -> Self {
+        let machine =
+            |node: &crate::inventory::Node| (node.name.clone(), Machine::bare(node, BEGINNING));
+        Self {
+            machines: inventory.nodes.iter().map(machine).collect(),
+            etcd: Vec::new(),
+            cas: 0,
+            vip: inventory.vip.address,
+            release: inventory.kubernetes,
+            fault: None,
+            calls: Vec::new(),
+            violations: Vec::new(),
+            secrets: BTreeSet::new(),
+            now: BEGINNING,
+            finished: BTreeMap::new(),
+            seen: None,
+            operators: BTreeMap::new(),
+            counter: 0,
+        }
+    }
+
+    /// The same world as a beginning: nothing recorded, no operator, no fault, its own time.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        let mut world = self.clone();
+        world.fault = None;
+        world.calls.clear();
+        world.seen = None;
+        world.operators.clear();
+        for machine in world.machines.values_mut() {
+            machine.locks.clear();
+        }
+        world
+    }
+
+    /// The machine of that name.
+    ///
+    /// # Panics
+    /// If there is none: a bug of the test.
+    pub fn machine(&mut self, host: &str) -> &mut Machine {
+        self.machines
+            .get_mut(host)
+            .expect("a machine of the inventory")
+    }
+
+    /// A fresh number.
+    pub fn next(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    /// Makes everything happen that is due by now.
+    pub fn advance(&mut self) {
+        let instant = Instant::now();
+        let passed = self.seen.map_or(Duration::ZERO, |seen| {
+            instant.saturating_duration_since(seen)
+        });
+        self.seen = Some(instant);
+        self.pass(passed);
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, passed: Duration) {
+        let until = self.now + u64::try_from(passed.as_micros()).unwrap_or(0);
+        self.settle();
+        while let Some((due, host)) = self.next_due().filter(|(due, _)| *due <= until) {
+            self.now = self.now.max(due);
+            self.happen(&host);
+            self.settle();
+        }
+        self.now = until;
+        self.settle();
+    }
+
+    fn next_due(&self) -> Option<(u64, String)> {
+        let due = |(name, machine): (&String, &Machine)| Some((machine.next_due()?, name.clone()));
+        self.machines.iter().filter_map(due).min()
+    }
+
+    /// Makes what is due on a machine happen.
+    fn happen(&mut self, host: &str) {
+        let now = self.now;
+        if self.machine(host).boots_by(now) {
+            self.boot(host);
+        } else if !self.fire_undo(host) {
+            self.run_job_step(host);
+        }
+    }
+
+    /// Brings everything that follows by itself in line: static pods, Nodes, the virtual IP.
+    pub fn settle(&mut self) {
+        self.settle_pods();
+        self.settle_nodes();
+        self.settle_vip();
+        self.look_for_violations();
+    }
+
+    /// A new operator, who is alive.
+    pub fn new_operator(&mut self) -> u64 {
+        let id = self.next();
+        self.operators.insert(id, CancellationToken::new());
+        id
+    }
+
+    /// Ends when the operator who connected last has died.
+    #[must_use]
+    pub fn death(&self) -> CancellationToken {
+        self.operators
+            .values()
+            .next_back()
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    pub(super) fn is_alive(&self, operator: u64) -> bool {
+        self.operators
+            .get(&operator)
+            .is_some_and(|token| !token.is_cancelled())
+    }
+
+    pub(super) fn strike(&mut self, what: What, host: &str, operator: u64) {
+        match what {
+            What::LoseConnection => self
+                .machine(host)
+                .locks
+                .retain(|_, lock| lock.operator != operator),
+            What::Reboot => self.reboot(host),
+            What::OperatorDies => self.kill_operator(operator),
+        }
+    }
+
+    fn kill_operator(&mut self, operator: u64) {
+        if let Some(token) = self.operators.get(&operator) {
+            token.cancel();
+        }
+        for machine in self.machines.values_mut() {
+            machine.locks.retain(|_, lock| lock.operator != operator);
+        }
+    }
+}
