@@ -262,7 +262,7 @@ fn finish(
     match summary.result {
         RunResult::Done => Ok(()),
         RunResult::Failed => Err(Error::Failed {
-            failed: summary.failed.len(),
+            failed: summary.failed.len() + left,
         }),
         RunResult::Interrupted => Err(Error::Interrupted),
     }

@@ -117,7 +117,7 @@ impl Files {
         let content = if whole {
             FileContent::Bytes(file.content.clone())
         } else {
-            FileContent::Sha256(crate::plan::hex(&Sha256::digest(&file.content)))
+            FileContent::Sha256(crate::text::hex(&Sha256::digest(&file.content)))
         };
         FileReading::Present(FileState {
             mode: file.mode,

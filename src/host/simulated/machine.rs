@@ -81,7 +81,7 @@ impl Machine {
             name: node.name.clone(),
             address: node.address,
             role: node.role,
-            machine_id: crate::plan::hex(node.name.as_bytes()),
+            machine_id: crate::text::hex(node.name.as_bytes()),
             is_on: true,
             boots: 1,
             boots_at: None,
