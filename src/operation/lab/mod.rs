@@ -24,6 +24,7 @@ use serde::Serialize;
 mod artifacts;
 mod cgroup;
 mod error;
+mod gate;
 mod inventory;
 mod machine;
 mod network;
