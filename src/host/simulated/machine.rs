@@ -118,7 +118,7 @@ impl Machine {
     }
 
     /// When something happens on it by itself, next.
-    pub(super) fn next_due(&self) -> Option<u64> {
+    pub(super) fn next_due(&self, settled: u64) -> Option<u64> {
         if !self.is_on {
             return None;
         }
@@ -127,7 +127,8 @@ impl Machine {
         }
         let jobs = self.jobs.values().filter(|job| job.status.is_none()).map(|job| job.due);
         let undos = self.undos.values().filter(|undo| !undo.fired).map(|undo| undo.due);
-        jobs.chain(undos).min()
+        let pods = self.pods.values().flat_map(Pod::comes_up_at).filter(|at| *at > settled);
+        jobs.chain(undos).chain(pods).min()
     }
 }
 
@@ -204,13 +205,13 @@ impl Machine {
 
     fn load_at_boot(&mut self) {
         for path in self.files.list("/etc/modules-load.d") {
-            let text = self.files.text(path.as_str()).unwrap_or_default().to_owned();
+            let text = self.files.text(&path).unwrap_or_default().to_owned();
             for name in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
                 self.load_module(name);
             }
         }
         for path in self.files.list("/etc/sysctl.d") {
-            self.apply_sysctls(path.as_str());
+            self.apply_sysctls(&path);
         }
         let fstab = self.files.text("/etc/fstab").unwrap_or_default();
         let swaps = |line: &str| !line.trim_start().starts_with('#') && line.split_whitespace().nth(2) == Some("swap");

@@ -1,0 +1,16 @@
+//! Any moment may be the last.
+
+mod common;
+
+use common::{Bench, End, with_clock};
+
+#[test]
+fn a_clean_run_does_everything_and_a_second_one_nothing() {
+    let bench = Bench::new("provision");
+    let simulation = bench.simulation();
+    with_clock(async {
+        let (end, said) = bench.run(&simulation).await;
+        println!("{} calls", simulation.world().calls.len());
+        assert!(matches!(end, End::Done { .. }), "{end:?}\n{}", common::tail(&said));
+    });
+}
