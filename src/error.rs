@@ -73,6 +73,22 @@ pub enum Error {
         #[source]
         source: crate::action::ActionError,
     },
+    /// `status` found something wrong, and has shown it.
+    #[error("the cluster is degraded: {problems} {}", if *problems == 1 { "problem" } else { "problems" })]
+    Degraded {
+        /// How many.
+        problems: usize,
+        /// 4: a host did not answer; else 6.
+        code: u8,
+    },
+    /// `exec`: the command did not succeed everywhere; already shown.
+    #[error("the command failed on {}", hosts_word(*failed))]
+    Exec {
+        /// Hosts.
+        failed: usize,
+        /// 4: a host was not reached; else 6.
+        code: u8,
+    },
     /// The local computer: files, terminal.
     #[error("failed to {doing}")]
     Local {
@@ -104,6 +120,7 @@ impl Error {
             | Self::Engine(EngineError::Lock(HostError::Locked { .. })) => 5,
             Self::Read { source, .. } if source.is_connection() => 4,
             Self::Read { .. } | Self::Engine(_) | Self::Failed { .. } | Self::Judge { .. } => 6,
+            Self::Degraded { code, .. } | Self::Exec { code, .. } => *code,
             Self::Pending => 8,
             Self::Interrupted => 130,
         }

@@ -2,7 +2,8 @@
 //!
 //! [`report`] is what one host says of itself: which of kubeadm's files it has, and how its apiserver, its etcd and the
 //! cluster answered about it. [`etcd`] does the arithmetic of members and quorum, [`node`] reads Node objects, [`plane`]
-//! puts the masters' reports together, and [`master`] judges from that in which of a few states a master is. Everything
+//! puts the masters' reports together, [`cert`] reads certificates, [`vip`] says who holds the virtual IP,
+//! [`load_balancer`] what HAProxy says of its back ends, and [`master`] judges from that in which of a few states a master is. Everything
 //! is pure except [`api`], [`survey`] and [`join`], which talk to hosts.
 //!
 //! Why no `kubectl` and no `etcdctl`: a master can ask its own servers with `curl` and the certificates that kubeadm left
@@ -10,9 +11,12 @@
 
 pub mod api;
 pub mod ca;
+pub mod candidates;
+pub mod cert;
 pub mod etcd;
 pub mod join;
 pub mod kubeadm;
+pub mod load_balancer;
 pub mod master;
 pub mod node;
 pub mod plane;
@@ -20,3 +24,4 @@ pub mod report;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod survey;
+pub mod vip;

@@ -1,20 +1,43 @@
-//! stub
-use super::{Hosts, error::HostError};
+//! Connecting to many hosts at once.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+
+use super::error::HostError;
+use super::ssh::{ConnectOptions, Ssh};
+use super::{Host, Hosts};
 use crate::inventory::Node;
-/// o
-#[derive(Debug, Default)]
-pub struct ConnectOptions {
-    /// a
-    pub accept_new_host_keys: bool,
-    /// x
-    pub y: u8,
-}
+
+/// Connections that are being opened at once.
+const AT_ONCE: usize = 64;
+
 impl Hosts {
-    /// c
+    /// Connects to all nodes side by side; those that cannot be reached come back with their errors, all of them, both
+    /// in the order of the nodes.
     pub async fn connect(
-        _nodes: &[&Node],
-        _options: &ConnectOptions,
-    ) -> (Hosts, Vec<(String, HostError)>) {
-        (Hosts::default(), vec![])
+        nodes: &[Arc<Node>],
+        options: &ConnectOptions,
+    ) -> (Self, Vec<(String, HostError)>) {
+        let attempts = nodes.iter().map(|node| async move {
+            let connected = Ssh::connect(node, options).await;
+            (node, connected)
+        });
+        let results: Vec<_> = futures::stream::iter(attempts)
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        let mut hosts = Vec::new();
+        let mut errors = Vec::new();
+        for (node, connected) in results {
+            match connected {
+                Ok(ssh) => hosts.push(Host {
+                    node: Arc::clone(node),
+                    transport: Arc::new(ssh),
+                }),
+                Err(error) => errors.push((node.name.clone(), error)),
+            }
+        }
+        (Self::new(hosts), errors)
     }
 }

@@ -41,6 +41,16 @@ pub enum HostError {
         /// `SHA256:…` of the key offered.
         fingerprint: String,
     },
+    /// A known_hosts file cannot be read or written.
+    #[error("failed to use the known hosts in {path} for {host}: {reason}")]
+    KnownHosts {
+        /// Host name.
+        host: String,
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The server took none of our identities.
     #[error("{host} refused the login of `{user}` (tried: {tried})")]
     LoginRefused {
@@ -179,6 +189,9 @@ impl HostError {
             Self::Locked { .. } => {
                 Some("wait for that run to end; the lock goes away with its connection".to_owned())
             }
+            Self::KnownHosts { path, .. } => {
+                Some(format!("make {path} readable and writable for you"))
+            }
             Self::Secret { .. }
             | Self::Deadline { .. }
             | Self::FileRefused { .. }
@@ -207,6 +220,7 @@ impl HostError {
             Self::Unreachable { .. }
                 | Self::UnknownKey { .. }
                 | Self::ChangedKey { .. }
+                | Self::KnownHosts { .. }
                 | Self::LoginRefused { .. }
                 | Self::Identity { .. }
                 | Self::Sudo { .. }
@@ -215,9 +229,18 @@ impl HostError {
     }
 }
 
+/// `10.1.1.11:22 via inner:22 via outer:22` as arguments of ssh, whose `-J` begins with the outermost.
 fn ssh_words(address: &str) -> String {
-    match address.rsplit_once(':') {
+    let mut places = address.split(" via ");
+    let target = places.next().unwrap_or_default();
+    let target = match target.rsplit_once(':') {
         Some((host, port)) => format!("-p {port} {host}"),
-        None => address.to_owned(),
+        None => target.to_owned(),
+    };
+    let mut hops: Vec<&str> = places.collect();
+    hops.reverse();
+    if hops.is_empty() {
+        return target;
     }
+    format!("-J {} {target}", hops.join(","))
 }

@@ -4,14 +4,17 @@
 //! [`file`] and [`job`] what can be done.
 
 pub mod command;
-pub mod connect;
+mod connect;
 pub mod error;
 pub mod facts;
 pub mod file;
+pub mod host_key;
 pub mod job;
 pub mod probe;
 pub mod sample;
+pub(crate) mod shell;
 pub mod simulated;
+pub mod ssh;
 pub mod transport;
 
 use std::sync::Arc;

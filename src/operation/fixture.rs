@@ -58,7 +58,8 @@ impl Site {
         preflight::judge(&self.inventory, &self.fleet())
     }
 
-    fn fleet(&self) -> Fleet {
+    /// What was read.
+    pub(crate) fn fleet(&self) -> Fleet {
         let mut fleet = Fleet::default();
         for node in &self.inventory.nodes {
             if let Some(machine) = self.machines.get(&node.name) {

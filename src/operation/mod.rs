@@ -21,9 +21,11 @@ use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
 use crate::error::Error;
 use crate::host::Hosts;
-use crate::host::connect::ConnectOptions;
+
 use crate::host::error::HostError;
+use crate::host::host_key::NewHostKeys;
 use crate::host::probe::Probe;
+use crate::host::ssh::ConnectOptions;
 use crate::inventory::select::{SelectError, Selector};
 use crate::inventory::{Inventory, Node};
 use crate::plan::Plan;
@@ -104,11 +106,16 @@ impl Session {
         nodes: &[&Node],
         meter: &Arc<Meter>,
     ) -> (Hosts, Vec<(String, HostError)>) {
-        let options = ConnectOptions {
-            accept_new_host_keys: self.settings.accept_new_host_keys,
-            ..Default::default()
+        let new_host_keys = match self.settings.accept_new_host_keys {
+            true => NewHostKeys::Accept,
+            false => NewHostKeys::Refuse,
         };
-        let (hosts, errors) = Hosts::connect(nodes, &options).await;
+        let options = ConnectOptions {
+            new_host_keys,
+            ..ConnectOptions::default()
+        };
+        let nodes: Vec<Arc<Node>> = nodes.iter().map(|node| Arc::new((*node).clone())).collect();
+        let (hosts, errors) = Hosts::connect(&nodes, &options).await;
         (meter.wrap(&hosts), errors)
     }
 

@@ -2,6 +2,7 @@
 
 pub mod lines;
 pub mod progress;
+pub mod table;
 
 use std::io::{IsTerminal as _, Write as _};
 

@@ -79,7 +79,9 @@ pub struct Containerd {
     pub major: u16,
     /// The `7` of 1.7.28.
     pub minor: u16,
-    /// Whether systemd manages cgroups: the inventory's word, else yes. kubelet's driver is always the same.
+    /// Whether systemd manages cgroups: the inventory's word on containerd, else its word on kubelet (`cgroupDriver`), else
+    /// yes, since every supported host runs systemd. kubelet's driver is always the same. It is not read off the host:
+    /// kubelet's configuration is one for all nodes.
     pub systemd_cgroup: bool,
     /// Where CNI plug-ins are.
     pub cni_bin_dir: &'static str,
@@ -190,9 +192,18 @@ fn containerd_of(inventory: &Inventory, facts: &Readings) -> Containerd {
     Containerd {
         major: version.major,
         minor: version.minor,
-        systemd_cgroup: inventory.containerd.systemd_cgroup.unwrap_or(true),
+        systemd_cgroup: systemd_cgroup(inventory),
         cni_bin_dir: cni_bin_dir(&inventory.cni),
     }
+}
+
+fn systemd_cgroup(inventory: &Inventory) -> bool {
+    let of_kubelet = || {
+        let driver = inventory.kubelet.get("cgroupDriver")?.as_str()?;
+        Some(driver == "systemd")
+    };
+    let of_containerd = inventory.containerd.systemd_cgroup;
+    of_containerd.or_else(of_kubelet).unwrap_or(true)
 }
 
 /// The built-in bridge uses Debian's `containernetworking-plugins`; everybody else's manifests bring their plug-ins, or the

@@ -26,7 +26,7 @@ fn hosts(inventory: &Inventory) -> Vec<String> {
 }
 
 #[test]
-fn the_ha_sample_is_the_seeds_example_without_warnings() {
+fn the_ha_sample_has_two_balancers_three_masters_and_three_workers() {
     let loaded = load_sample("ha");
     assert!(loaded.warnings.is_empty(), "{}", warnings(&loaded));
     assert_snapshot!(hosts(&loaded.inventory).join("\n"), @r"

@@ -5,7 +5,7 @@
 # k8s.gcr.io, without the host); RESULT/bin/docker-registry, which serves it. The registry is unpacked, not
 # installed: Debian's package would start a server of its own.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 # What `kubeadm config images list` of these versions asks for.

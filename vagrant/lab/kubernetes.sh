@@ -4,7 +4,7 @@
 # Uses LAB_SOURCE. Result: RESULT/<version>/{kubeadm,kubectl,kubelet,kube-apiserver,kube-controller-manager,
 # kube-scheduler,kube-proxy}, static and stripped.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 readonly VERSIONS=(v1.20.2 v1.20.3)

@@ -5,7 +5,7 @@
 # InRelease, Release.gpg and Release.key; RESULT/kubernetes.asc, the same key. The signing key is made here and
 # thrown away: a repository is built once and never changed.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 readonly MINOR=1.20 REVISION=1.1

@@ -5,7 +5,7 @@
 # packages that quorate installs, downloaded but not installed, so that a host's own `apt-get install` works
 # as on any server and needs no network. Host keys, machine-id and hostname are left to whoever boots it.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 readonly ROOT=$RESULT/root
@@ -59,6 +59,11 @@ add_operator() {
   printf '%s\n' 'PermitRootLogin no' 'PasswordAuthentication no' 'UseDNS no' >"$ROOT/etc/ssh/sshd_config.d/lab.conf"
 }
 
+# What would run by itself at some time of the day, in the middle of a test.
+switch_off_timers() {
+  in_root systemctl -q mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
+}
+
 # On cgroup v1, nspawn mounts the controllers read-only; containerd and the kubelet write into them. On
 # cgroup v2 the unit's condition fails and it does nothing.
 add_cgroup_remount() {
@@ -101,5 +106,6 @@ write_sources
 quietly 'download what quorate installs on hosts' download_packages
 add_operator
 add_cgroup_remount
+switch_off_timers
 forget_identity
 step 'done'

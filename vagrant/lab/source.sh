@@ -3,7 +3,7 @@
 #
 # Result: RESULT/src/k8s.io/kubernetes, everything vendored; RESULT/source-version names the Debian source.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 readonly UPSTREAM=1.20.2

@@ -3,7 +3,7 @@
 #
 # Uses LAB_SOURCE for its vendored libraries. Result: RESULT/{crictl,coredns,hello}, static.
 set -euo pipefail
-# shellcheck source=common.sh
+# shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 readonly PACKAGE=k8s.io/kubernetes

@@ -6,16 +6,19 @@
 //! build leaves nothing that counts, and of two builders the second waits and finds the work done.
 
 use std::env;
-use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 
+use super::cgroup::Cgroup;
 use super::error::LabError;
+use super::gate;
+use super::machine::unmount_below;
 use super::record::Lock;
 use super::say;
+use crate::plan::hex;
 
 #[derive(RustEmbed)]
 #[folder = "vagrant/lab"]
@@ -83,12 +86,9 @@ impl Artifact {
         for part in self.parts() {
             hash.update(part.key()?);
         }
-        Ok(hash
-            .finalize()
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        let mut key = hex(&hash.finalize());
+        key.truncate(16);
+        Ok(key)
     }
 }
 
@@ -130,8 +130,7 @@ fn build(
     place: &Utf8Path,
 ) -> Result<(), LabError> {
     say(&format!("Building {} for {place}", artifact.name()));
-    let site = cache().join(format!("{}.building", artifact.name()));
-    remove(&site)?;
+    let site = clear_site(artifact.name())?;
     run_recipe(&artifact.recipe(), parts, &site)?;
     fs::rename(site.join("result"), place).map_err(LabError::file("fill", place))?;
     remove(&site)
@@ -140,8 +139,7 @@ fn build(
 /// Makes sure that the computer has the tools that `up` itself uses.
 pub(super) fn prepare_computer() -> Result<(), LabError> {
     let _lock = Lock::wait(cache().join("computer.lock"))?;
-    let site = cache().join("computer.building");
-    remove(&site)?;
+    let site = clear_site("computer")?;
     run_recipe("computer.sh", &[], &site)?;
     remove(&site)
 }
@@ -157,11 +155,11 @@ fn run_recipe(
         let path = scripts.join(file.as_ref());
         fs::write(&path, content(&file)?).map_err(LabError::file("write", &path))?;
     }
-    let mut bash = Command::new("bash");
-    bash.arg(scripts.join(recipe))
+    let mut bash = gate::command();
+    bash.arg("bash")
+        .arg(scripts.join(recipe))
         .arg(site.join("result"))
-        .arg(site.join("work"))
-        .stdin(Stdio::null());
+        .arg(site.join("work"));
     for (part, place) in parts {
         bash.env(format!("LAB_{}", part.name().to_uppercase()), place);
     }
@@ -169,7 +167,8 @@ fn run_recipe(
         recipe: recipe.to_owned(),
         said,
     };
-    let status = bash.status().map_err(|error| failed(error.to_string()))?;
+    let mut child = gate::open(&Cgroup::of_build(recipe, &cache()), &mut bash, recipe)?;
+    let status = child.wait().map_err(|error| failed(error.to_string()))?;
     if status.success() {
         Ok(())
     } else {
@@ -177,6 +176,17 @@ fn run_recipe(
             "{status}; the reason is above, its log is {site}/work/log"
         )))
     }
+}
+
+/// A directory of this process to build in; whatever a killed build left, running or lying about, is removed. Callers
+/// hold the lock.
+fn clear_site(name: &str) -> Result<Utf8PathBuf, LabError> {
+    Cgroup::of_build(&format!("{name}.sh"), &cache()).destroy()?;
+    let site = cache().join(format!("{name}.building"));
+    // A killed debootstrap leaves /proc mounted in its tree.
+    unmount_below(&site)?;
+    remove(&site)?;
+    Ok(site)
 }
 
 fn remove(path: &Utf8Path) -> Result<(), LabError> {
@@ -202,8 +212,8 @@ mod tests {
     #[test]
     fn every_artifact_has_its_recipe_and_its_files_on_board() {
         for artifact in ALL {
-            artifact.key().unwrap();
+            artifact.key().expect("its recipe and files are embedded");
         }
-        content("common.sh").unwrap();
+        content("common.sh").expect("it is embedded");
     }
 }

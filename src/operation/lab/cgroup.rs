@@ -35,6 +35,14 @@ impl Cgroup {
         }
     }
 
+    /// The cgroup of a recipe that fills the cache in that directory.
+    pub(super) fn of_build(name: &str, cache: &Utf8Path) -> Self {
+        let cache = cache.as_str().replace('/', "-");
+        Self {
+            name: format!("quorate-lab-build{cache}.{name}"),
+        }
+    }
+
     /// Every cgroup that any run of the lab of this name left.
     pub(super) fn left_by(lab: &LabName) -> Vec<Self> {
         let prefix = prefix(lab);
@@ -51,6 +59,9 @@ impl Cgroup {
 
     /// Makes it and moves a process into it.
     pub(super) fn join(&self, pid: u32) -> Result<(), LabError> {
+        if is_unified() {
+            delegate_controllers();
+        }
         for hierarchy in hierarchies() {
             let path = hierarchy.join(&self.name);
             fs::create_dir_all(&path).map_err(LabError::file("create", &path))?;
@@ -128,6 +139,17 @@ fn kill_arguments(members: &[String]) -> Vec<String> {
     std::iter::once("-KILL".to_owned())
         .chain(members.iter().cloned())
         .collect()
+}
+
+/// On cgroup v2 a child has only the controllers that its parent hands down. Each is asked for by itself, since not every
+/// kernel has every one; systemd has handed down most already.
+fn delegate_controllers() {
+    for controller in ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"] {
+        let _ = fs::write(
+            format!("{ROOT}/cgroup.subtree_control"),
+            format!("+{controller}"),
+        );
+    }
 }
 
 /// On cgroup v1 each controller, `systemd` and `unified` is a hierarchy; on v2 there is one.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::network::CLUSTER_NETWORKS;
 use super::record::Record;
 use super::service::{PACKAGES_PORT, REGISTRY_PORT};
 use super::topology::{Host, HostRole};
@@ -16,6 +17,8 @@ pub(super) struct Computer {
     pub(super) cgroups: CgroupVersion,
     /// Processes may lower their OOM score (`CAP_SYS_RESOURCE`).
     pub(super) oom_score: OomScore,
+    /// The kernel shows how it was configured, which kubeadm wants to read.
+    pub(super) kernel_config: KernelConfig,
 }
 
 /// Which cgroup interface hosts see.
@@ -32,6 +35,13 @@ pub(super) enum OomScore {
     Restricted,
 }
 
+/// Whether `/proc/config.gz` is there; lab hosts have no `/boot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KernelConfig {
+    Shown,
+    Hidden,
+}
+
 /// Where packages and images come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
@@ -44,11 +54,12 @@ pub enum Content {
 /// The inventory's text.
 pub(super) fn write(record: &Record, content: Content, computer: Computer) -> String {
     let name = &record.name;
+    let [pods, services] = CLUSTER_NETWORKS;
     let mut text = format!(
         "# Written by `quorate lab up`; the next `up` writes it again.\n\
          cluster: {{ name: {name}, kubernetes: {KUBERNETES} }}\n\
          vip: {{ address: {}, interface: eth0 }}\n\
-         network: {{ pods: 10.244.0.0/16, services: 10.96.0.0/12 }}\n\
+         network: {{ pods: {pods}, services: {services} }}\n\
          ssh: {{ user: ops, identity-file: id_ed25519, known-hosts: known_hosts }}\n",
         record.subnet.vip()
     );
@@ -97,7 +108,11 @@ fn settings(computer: Computer) -> String {
     text.push_str("cni: { bridge: {} }\n");
     // That sysctl belongs to the first network namespace.
     text.push_str("kube-proxy: { conntrack: { maxPerCore: 0 } }\n");
-    text.push_str("kubeadm: { ignore-preflight-errors: [SystemVerification] } # no kernel configuration to read\n");
+    if computer.kernel_config == KernelConfig::Hidden {
+        text.push_str(
+            "kubeadm: { ignore-preflight-errors: [SystemVerification] } # no kernel configuration to read\n",
+        );
+    }
     text
 }
 
@@ -124,6 +139,15 @@ mod tests {
     use super::super::record::{Machine, Phase};
     use super::super::topology::{LabName, Subnet, Topology};
     use super::*;
+    use crate::inventory::Inventory;
+
+    const PUBLIC_KEY: &str =
+        "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n-----END PGP PUBLIC KEY BLOCK-----\n";
+    const RESTRICTED: Computer = Computer {
+        cgroups: CgroupVersion::V1,
+        oom_score: OomScore::Restricted,
+        kernel_config: KernelConfig::Hidden,
+    };
 
     fn record() -> Record {
         let topology = Topology {
@@ -157,16 +181,67 @@ mod tests {
         let computer = Computer {
             cgroups: CgroupVersion::V2,
             oom_score: OomScore::Free,
+            kernel_config: KernelConfig::Shown,
         };
-        insta::assert_snapshot!(write(&record(), Content::Kubernetes, computer), @"");
+        insta::assert_snapshot!(write(&record(), Content::Kubernetes, computer), @r#"
+        # Written by `quorate lab up`; the next `up` writes it again.
+        cluster: { name: lab, kubernetes: v1.20.2 }
+        vip: { address: 10.77.4.100, interface: eth0 }
+        network: { pods: 10.244.0.0/16, services: 10.96.0.0/12 }
+        ssh: { user: ops, identity-file: id_ed25519, known-hosts: known_hosts }
+        packages:
+          source: mirror
+          url: "http://10.77.4.1:8080/core:/stable:/v{minor}/deb/"
+          key: kubernetes.asc
+        images:
+          repository: 10.77.4.1:5000
+          registries:
+            10.77.4.1:5000: { plain-http: true }
+        cni: { bridge: {} }
+        kube-proxy: { conntrack: { maxPerCore: 0 } }
+        lb:
+          lb1: 10.77.4.11
+        masters:
+          master1: 10.77.4.101
+        "#);
+    }
+
+    #[test]
+    fn is_an_inventory_that_provision_takes_as_it_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = camino::Utf8Path::from_path(directory.path()).expect("UTF-8");
+        for (file, text) in [
+            ("id_ed25519", "key"),
+            ("known_hosts", ""),
+            ("kubernetes.asc", PUBLIC_KEY),
+        ] {
+            std::fs::write(path.join(file), text).expect("written");
+        }
+        for content in [Content::Kubernetes, Content::HostsOnly] {
+            let text = write(&record(), content, RESTRICTED);
+            let loaded = Inventory::from_text(&path.join("inventory.yaml"), &text);
+            assert!(loaded.is_ok(), "{:?}", loaded.err());
+        }
     }
 
     #[test]
     fn says_what_a_restricted_computer_needs() {
-        let computer = Computer {
-            cgroups: CgroupVersion::V1,
-            oom_score: OomScore::Restricted,
-        };
-        insta::assert_snapshot!(write(&record(), Content::HostsOnly, computer), @"");
+        insta::assert_snapshot!(write(&record(), Content::HostsOnly, RESTRICTED), @r#"
+        # Written by `quorate lab up`; the next `up` writes it again.
+        cluster: { name: lab, kubernetes: v1.20.2 }
+        vip: { address: 10.77.4.100, interface: eth0 }
+        network: { pods: 10.244.0.0/16, services: 10.96.0.0/12 }
+        ssh: { user: ops, identity-file: id_ed25519, known-hosts: known_hosts }
+        packages: { source: preinstalled }
+        containerd: { restrict-oom-score-adj: true } # this computer grants no CAP_SYS_RESOURCE
+        cni: { bridge: {} }
+        kubelet: { cgroupDriver: cgroupfs } # this computer has cgroup v1
+        kube-proxy: { conntrack: { maxPerCore: 0 } }
+        kubeadm: { ignore-preflight-errors: [SystemVerification] } # no kernel configuration to read
+        lb:
+          lb1: 10.77.4.11
+        masters:
+          master1: 10.77.4.101
+        "#);
     }
 }

@@ -1,10 +1,10 @@
 //! One host: a disk of its own on the shared root file system, and systemd booted on it by `systemd-nspawn`.
 
 use std::fs::Permissions;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,6 +12,7 @@ use fs_err as fs;
 
 use super::cgroup::{self, Cgroup};
 use super::error::LabError;
+use super::gate;
 use super::network;
 use super::record::{Process, Record};
 use super::tool::{finish, run, succeeds, wait_for};
@@ -100,14 +101,14 @@ impl Disk {
     }
 }
 
-/// Unmounts everything below a directory, last mounted first; returns the mount points.
-pub(super) fn unmount_below(directory: &Utf8Path) -> Result<Vec<Utf8PathBuf>, LabError> {
+/// Unmounts everything below a directory, last mounted first; returns how much there was.
+pub(super) fn unmount_below(directory: &Utf8Path) -> Result<usize, LabError> {
     let mut points = mounts_below(directory);
     points.reverse();
     for point in &points {
         run("unmount a host's disk", "umount", &[point])?;
     }
-    Ok(points)
+    Ok(points.len())
 }
 
 fn mounts_below(directory: &Utf8Path) -> Vec<Utf8PathBuf> {
@@ -198,8 +199,9 @@ pub(super) fn boot(record: &Record, host: &Host, disk: &Disk) -> Result<Process,
         .map_err(LabError::file("create", &console))?
         .into_file();
     let err = log.try_clone().map_err(LabError::file("open", &console))?;
-    let mut gate = gate();
-    gate.args(nspawn(record, host, disk))
+    let mut gate = gate::command();
+    gate.arg("setsid")
+        .args(nspawn(record, host, disk))
         .stdout(log)
         .stderr(err);
     if !cgroup::is_unified() {
@@ -207,11 +209,12 @@ pub(super) fn boot(record: &Record, host: &Host, disk: &Disk) -> Result<Process,
     }
     // The kubelet sets vm.* and kernel.* sysctls and stops when it may not.
     gate.env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "yes");
-    start_in(
+    gate::open(
         &Cgroup::of(&record.name, &host.name),
         &mut gate,
         "systemd-nspawn",
     )
+    .map(|child| Process::of(&child))
 }
 
 fn nspawn(record: &Record, host: &Host, disk: &Disk) -> Vec<String> {
@@ -240,33 +243,6 @@ fn nspawn(record: &Record, host: &Host, disk: &Disk) -> Vec<String> {
     ));
     words.extend(disk.binds());
     words
-}
-
-/// A shell that waits until it may become, in a session of its own, the command in its arguments.
-pub(super) fn gate() -> Command {
-    let mut gate = Command::new("sh");
-    gate.args(["-c", r#"read -r _ && exec setsid "$@" </dev/null"#, "gate"]);
-    gate
-}
-
-/// Starts a gate, moves it into the cgroup, and only then lets it go on: whatever it starts is born inside.
-pub(super) fn start_in(
-    cgroup: &Cgroup,
-    gate: &mut Command,
-    what: &str,
-) -> Result<Process, LabError> {
-    let failed = |error: std::io::Error| LabError::Tool {
-        what: format!("start {what}"),
-        command: what.to_owned(),
-        said: error.to_string(),
-    };
-    let mut child: Child = gate.stdin(Stdio::piped()).spawn().map_err(failed)?;
-    cgroup.join(child.id())?;
-    let process = Process::find(child.id());
-    if let Some(mut stdin) = child.stdin.take() {
-        writeln!(stdin, "go").map_err(failed)?;
-    }
-    process.ok_or_else(|| failed(std::io::Error::other("it ended at once")))
 }
 
 /// Waits until the host is up: sshd answers, the operator may log in, and systemd says `running`.

@@ -14,6 +14,7 @@
 //! | package repository and registry | [`service`] |
 //! | who may touch a lab, and what it consists of | [`record`] |
 
+use std::fmt;
 use std::thread;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -23,6 +24,7 @@ use serde::Serialize;
 mod artifacts;
 mod cgroup;
 mod error;
+mod gate;
 mod inventory;
 mod machine;
 mod network;
@@ -36,7 +38,7 @@ pub use inventory::Content;
 pub use topology::{Host, HostRole, LabName, Subnet, Topology};
 
 use cgroup::Cgroup;
-use inventory::{CgroupVersion, Computer, OomScore};
+use inventory::{CgroupVersion, Computer, KernelConfig, OomScore};
 use machine::Disk;
 use network::Cable;
 use record::{Lock, Machine, Phase, Record};
@@ -124,13 +126,7 @@ pub fn warm() -> Result<(), LabError> {
 pub fn down(name: &LabName) -> Result<(), LabError> {
     check_computer()?;
     let _lock = Lock::lab(name)?;
-    let cleared = clear(name)?;
-    if cleared.is_empty() {
-        say(&format!("Lab {name}: nothing to clear"));
-    }
-    for thing in cleared {
-        say(&format!("Lab {name}: removed {thing}"));
-    }
+    say(&format!("Lab {name}: removed {}", clear(name)?));
     Ok(())
 }
 
@@ -302,9 +298,10 @@ fn wake(mut record: Record) -> Result<(), LabError> {
 }
 
 fn start(options: &LabOptions, base: Utf8PathBuf, stock: Option<&Stock>) -> Result<(), LabError> {
-    for thing in clear(&options.name)? {
+    let left = clear(&options.name)?;
+    if left != Cleared::default() {
         say(&format!(
-            "Lab {}: cleared {thing}, left by an earlier run",
+            "Lab {}: cleared what an earlier run left: {left}",
             options.name
         ));
     }
@@ -454,12 +451,17 @@ fn computer() -> Computer {
         } else {
             OomScore::Restricted
         },
+        kernel_config: if Utf8Path::new("/proc/config.gz").exists() {
+            KernelConfig::Shown
+        } else {
+            KernelConfig::Hidden
+        },
     }
 }
 
-/// Removes all that a lab of that name has on this computer, recorded or not; returns what there was, in words.
-fn clear(name: &LabName) -> Result<Vec<String>, LabError> {
-    let mut cleared = Vec::new();
+/// Removes all that a lab of that name has on this computer, recorded or not.
+fn clear(name: &LabName) -> Result<Cleared, LabError> {
+    let mut cleared = Cleared::default();
     if let Ok(Some(record)) = Record::load(name) {
         record
             .machines
@@ -472,23 +474,51 @@ fn clear(name: &LabName) -> Result<Vec<String>, LabError> {
             .for_each(|service| record::kill(service.process));
     }
     for cgroup in Cgroup::left_by(name) {
-        let processes = cgroup.destroy()?;
-        cleared.push(format!("{processes} processes of {cgroup}"));
+        cleared.processes += cgroup.destroy()?;
     }
     let disks = machine::disks(name);
-    cleared.extend(
-        machine::unmount_below(&disks)?
-            .iter()
-            .map(|point| format!("mount {point}")),
-    );
-    cleared.extend(network::clear(name)?);
+    cleared.mounts = machine::unmount_below(&disks)?;
+    cleared.network = network::clear(name)?;
     for directory in [disks, Record::directory(name)] {
         if directory.exists() {
             fs::remove_dir_all(&directory).map_err(LabError::file("remove", &directory))?;
-            cleared.push(format!("directory {directory}"));
+            cleared.directories += 1;
         }
     }
     Ok(cleared)
+}
+
+/// How much of a lab there was.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Cleared {
+    processes: usize,
+    mounts: usize,
+    network: network::Cleared,
+    directories: usize,
+}
+
+impl fmt::Display for Cleared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = [
+            (self.processes, "processes"),
+            (self.mounts, "mounts"),
+            (self.network.namespaces, "namespaces"),
+            (self.network.links, "interfaces"),
+            (self.network.rules, "firewall rules"),
+            (self.directories, "directories"),
+        ];
+        let words: Vec<String> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        f.write_str(if words.is_empty() {
+            "nothing, there was nothing"
+        } else {
+            ""
+        })?;
+        f.write_str(&words.join(", "))
+    }
 }
 
 fn set_cable(name: &LabName, host: &str, cable: Cable) -> Result<(), LabError> {

@@ -13,6 +13,9 @@ use super::error::LabError;
 use super::tool::{finish, run, succeeds};
 use super::topology::{Host, LabName, Subnet};
 
+/// Pod and service addresses of the lab's inventory: no router outside may ever see them.
+pub(super) const CLUSTER_NETWORKS: [&str; 2] = ["10.244.0.0/16", "10.96.0.0/12"];
+
 /// The name of a host's network namespace.
 pub(super) fn namespace(lab: &LabName, host: &str) -> String {
     format!("{}{host}", namespace_prefix(lab))
@@ -86,26 +89,28 @@ pub(super) fn open(lab: &LabName, subnet: Subnet) -> Result<(), LabError> {
         run(
             "let the lab's traffic out",
             "iptables",
-            &firewall_arguments("-A", &rule),
+            &firewall_arguments("-I", &rule),
         )?;
     }
     Ok(())
 }
 
-/// `(table, rule)`: what leaves the lab is masqueraded; what stays or returns is accepted, whatever else (Docker, say)
-/// made of the FORWARD chain.
-fn rules(lab: &LabName, subnet: Subnet) -> [(&'static str, Vec<String>); 3] {
+/// `(table, rule)`, each put before all others of its chain, so the last comes first. What leaves the lab is
+/// masqueraded; what stays or returns is accepted, whatever else (Docker, say) made of the FORWARD chain; what is meant
+/// for a pod or a service and is not known to the hosts ends here instead of wandering off into the world.
+fn rules(lab: &LabName, subnet: Subnet) -> Vec<(&'static str, Vec<String>)> {
     let network = subnet.network().to_string();
     let bridge = subnet.bridge();
+    let mark = mark(lab);
     let rule = |words: &[&str]| -> Vec<String> {
+        let comment = ["-m", "comment", "--comment", &mark];
         words
             .iter()
+            .chain(&comment)
             .map(|&word| word.to_owned())
-            .chain(["-m", "comment", "--comment"].map(str::to_owned))
-            .chain([mark(lab)])
             .collect()
     };
-    [
+    let mut rules = vec![
         (
             "nat",
             rule(&[
@@ -121,7 +126,16 @@ fn rules(lab: &LabName, subnet: Subnet) -> [(&'static str, Vec<String>); 3] {
         ),
         ("filter", rule(&["FORWARD", "-i", &bridge, "-j", "ACCEPT"])),
         ("filter", rule(&["FORWARD", "-o", &bridge, "-j", "ACCEPT"])),
-    ]
+    ];
+    rules.extend(CLUSTER_NETWORKS.map(|lost| {
+        (
+            "filter",
+            rule(&[
+                "FORWARD", "-i", &bridge, "!", "-o", &bridge, "-d", lost, "-j", "REJECT",
+            ]),
+        )
+    }));
+    rules
 }
 
 fn firewall_arguments(verb: &str, (table, rule): &(&str, Vec<String>)) -> Vec<String> {
@@ -212,23 +226,29 @@ impl Cable {
     }
 }
 
-/// Removes every namespace, bridge, cable and firewall rule of the lab; returns what there was, in words.
-pub(super) fn clear(lab: &LabName) -> Result<Vec<String>, LabError> {
-    let mut cleared = Vec::new();
+/// How much there was to remove.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Cleared {
+    pub(super) namespaces: usize,
+    pub(super) links: usize,
+    pub(super) rules: usize,
+}
+
+/// Removes every namespace, bridge, cable and firewall rule of the lab.
+pub(super) fn clear(lab: &LabName) -> Result<Cleared, LabError> {
+    let mut cleared = Cleared::default();
     for name in namespaces_of(lab) {
         ip("delete a network namespace", &["netns", "delete", &name])?;
-        cleared.push(format!("namespace {name}"));
+        cleared.namespaces += 1;
     }
     for bridge in bridges_of(lab)? {
-        for cable in cables_of(&bridge)? {
-            delete_link(&cable)?;
-            cleared.push(format!("cable {cable}"));
+        for link in cables_of(&bridge)?.iter().chain([&bridge]) {
+            delete_link(link)?;
+            cleared.links += 1;
         }
-        delete_link(&bridge)?;
-        cleared.push(format!("bridge {bridge}"));
     }
     for table in ["nat", "filter"] {
-        cleared.extend(clear_rules(lab, table)?);
+        cleared.rules += clear_rules(lab, table)?;
     }
     Ok(cleared)
 }
@@ -279,18 +299,17 @@ fn delete_link(name: &str) -> Result<(), LabError> {
     }
 }
 
-fn clear_rules(lab: &LabName, table: &str) -> Result<Vec<String>, LabError> {
+fn clear_rules(lab: &LabName, table: &str) -> Result<usize, LabError> {
     let listed = run("list the firewall rules", "iptables-save", &["-t", table])?;
-    let mut cleared = Vec::new();
-    for rule in rules_marked(&listed, &mark(lab)) {
+    let rules = rules_marked(&listed, &mark(lab));
+    for rule in &rules {
         let mut delete = Command::new("iptables");
         delete
             .args(["-w", "-t", table, "-D"])
             .args(rule.split_whitespace());
         finish("delete a firewall rule", &mut delete)?;
-        cleared.push(format!("{table} rule {rule}"));
     }
-    Ok(cleared)
+    Ok(rules.len())
 }
 
 /// The rules of an `iptables-save` listing that carry the comment, without `-A` and without quotes.
@@ -319,7 +338,7 @@ mod tests {
         let found = destinations(routes);
         assert_eq!(
             found,
-            ["10.77.0.0/24", "10.77.1.1/32"].map(|net| net.parse().unwrap())
+            ["10.77.0.0/24", "10.77.1.1/32"].map(|net| net.parse().expect("a network"))
         );
     }
 

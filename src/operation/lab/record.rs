@@ -6,7 +6,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::process;
+use std::process::{self, Child};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -35,6 +35,12 @@ impl Process {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let started = start_time(&stat)?;
         Some(Self { pid, started })
+    }
+
+    /// A child of ours. One that ended already is recorded as never alive.
+    pub(super) fn of(child: &Child) -> Self {
+        let pid = child.id();
+        Self::find(pid).unwrap_or(Self { pid, started: 0 })
     }
 
     /// Whether it still runs.
@@ -258,7 +264,7 @@ mod tests {
 
     #[test]
     fn knows_its_own_process_from_a_later_one_with_the_same_pid() {
-        let me = Process::find(process::id()).unwrap();
+        let me = Process::find(process::id()).expect("this process runs");
         assert!(me.is_alive());
         assert!(
             !Process {
@@ -283,9 +289,9 @@ mod tests {
             "machines":[{"host":{"name":"master1","role":"master","address":"10.77.3.101","interface":"qr3v0"},
                          "process":{"pid":7,"started":9}}],
             "services":[{"name":"registry","process":{"pid":8,"started":10}}]}"#;
-        let record: Record = serde_json::from_str(oldest).unwrap();
+        let record: Record = serde_json::from_str(oldest).expect("the first format is still read");
         assert_eq!(
-            record.machines.first().unwrap().process,
+            record.machines.first().expect("one machine").process,
             Some(Process { pid: 7, started: 9 })
         );
     }

@@ -248,14 +248,17 @@ mod tests {
 
     #[test]
     fn takes_the_lowest_subnet_that_nobody_uses() {
-        let taken =
-            ["10.77.0.0/24", "10.77.1.7/32", "192.168.0.0/16"].map(|net| net.parse().unwrap());
+        let taken = ["10.77.0.0/24", "10.77.1.7/32", "192.168.0.0/16"]
+            .map(|net| net.parse().expect("a network"));
         assert_eq!(Subnet::first_free(&taken), Some(Subnet(2)));
     }
 
     #[test]
     fn sees_that_a_wide_route_takes_every_subnet() {
-        assert_eq!(Subnet::first_free(&["10.64.0.0/10".parse().unwrap()]), None);
+        assert_eq!(
+            Subnet::first_free(&["10.64.0.0/10".parse().expect("a network")]),
+            None
+        );
     }
 
     #[test]

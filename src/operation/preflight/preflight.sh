@@ -40,7 +40,7 @@ reach() {
     elif has nc; then
         said=$(timeout 3 nc -z -v -w 2 "$2" "$3" 2>&1)
     elif has curl; then
-        said=$(curl -sS -o /dev/null -m 2 -w 'connected=%{time_connect}' "http://$2:$3/" 2>&1)
+        said=$(curl -v -sS -o /dev/null -m 2 -w 'connected=%{time_connect}' "http://$2:$3/" 2>&1)
     else
         echo "reach $1 $3 unknown"
         return

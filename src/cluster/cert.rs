@@ -1,0 +1,139 @@
+//! Certificates and when they expire. Pure, but for the script that reads them.
+//!
+//! The certificates are read themselves rather than asked of `kubeadm certs check-expiration`: that needs a kubeadm from
+//! 1.20 on, prints JSON from 1.30 on only, falls back to defaults while the API is down, and leaves out kubelet's.
+
+use jiff::Timestamp;
+use x509_parser::pem::Pem;
+
+use crate::host::command::Script;
+
+/// Certificates only: kubelet's file and the kubeconfigs hold private keys too, which never leave the host.
+const BODY: &str = r#"
+for file in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem \
+    /var/lib/kubelet/pki/kubelet.crt /etc/haproxy/kubernetes-ca.crt; do
+    [ -r "$file" ] || continue
+    echo "== $file"
+    sed -n '/-BEGIN CERTIFICATE-/,/-END CERTIFICATE-/p' "$file"
+done
+for name in admin super-admin controller-manager scheduler kubelet; do
+    file=/etc/kubernetes/$name.conf
+    [ -r "$file" ] || continue
+    data=$(sed -n 's/^ *client-certificate-data: *//p' "$file" | head -n 1)
+    [ -n "$data" ] || continue
+    echo "== $file"
+    printf '%s' "$data" | base64 -d
+done
+exit 0
+"#;
+
+/// Prints every certificate of a host, each after a line `== <file>`.
+#[must_use]
+pub fn script() -> Script {
+    Script::new("certificates", BODY)
+}
+
+/// A certificate in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The file, a kubeconfig for those that are embedded in one.
+    pub file: String,
+    /// Its subject, `CN = kube-apiserver`.
+    pub subject: String,
+    /// Whether it is a CA's.
+    pub is_ca: bool,
+    /// Not valid before.
+    pub not_before: Timestamp,
+    /// Not valid after.
+    pub not_after: Timestamp,
+}
+
+impl Certificate {
+    /// Whole days until it expires; negative: since.
+    #[must_use]
+    pub fn days_left(&self, now: Timestamp) -> i64 {
+        (self.not_after.as_second() - now.as_second()).div_euclid(24 * 60 * 60)
+    }
+
+    /// Whether something renews it by itself: kubelet's client certificate, by kubelet.
+    #[must_use]
+    pub fn renews_itself(&self) -> bool {
+        self.file.ends_with("/kubelet-client-current.pem")
+    }
+}
+
+/// Reads what the script printed: the first certificate of each file, which is the leaf. What is no certificate is left out.
+#[must_use]
+pub fn parse(text: &str) -> Vec<Certificate> {
+    text.split("== ")
+        .filter_map(|part| {
+            let (file, pem) = part.split_once('\n')?;
+            certificate(file.trim(), pem)
+        })
+        .collect()
+}
+
+fn certificate(file: &str, pem: &str) -> Option<Certificate> {
+    let block = Pem::iter_from_buffer(pem.as_bytes()).next()?.ok()?;
+    let certificate = block.parse_x509().ok()?;
+    let validity = certificate.validity();
+    Some(Certificate {
+        file: file.to_owned(),
+        subject: certificate.subject().to_string(),
+        is_ca: certificate.is_ca(),
+        not_before: Timestamp::from_second(validity.not_before.timestamp()).ok()?,
+        not_after: Timestamp::from_second(validity.not_after.timestamp()).ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use crate::cluster::ca::samples::{ONE, OTHER};
+    use proptest::prelude::*;
+
+    #[test]
+    fn certificates_are_told_apart_by_their_files() {
+        let text = format!(
+            "== /etc/kubernetes/pki/ca.crt\n{ONE}== /etc/kubernetes/admin.conf\n{OTHER}\n== /etc/kubernetes/pki/odd.crt\nno certificate\n"
+        );
+        let certificates = parse(&text);
+        let files: Vec<&str> = certificates.iter().map(|it| it.file.as_str()).collect();
+        assert_eq!(
+            files,
+            ["/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/admin.conf"]
+        );
+        assert!(certificates[0].is_ca);
+        assert!(certificates[0].subject.starts_with("CN="));
+        assert!(certificates[0].not_before < certificates[0].not_after);
+    }
+
+    #[test]
+    fn days_are_whole_and_go_below_zero() {
+        let certificate = Certificate {
+            not_after: "2026-12-01T00:00:00Z".parse().unwrap(),
+            ..parse(&format!("== a\n{ONE}")).remove(0)
+        };
+        for (now, days) in [
+            ("2026-11-21T00:00:00Z", 10),
+            ("2026-11-30T12:00:00Z", 0),
+            ("2026-12-01T00:00:01Z", -1),
+        ] {
+            assert_eq!(certificate.days_left(now.parse().unwrap()), days, "{now}");
+        }
+    }
+
+    #[test]
+    fn the_script_prints_certificates_and_no_keys() {
+        assert!(!BODY.contains("cat "), "sed picks the certificates out");
+        assert!(!BODY.contains("client-key"));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(text in "(?s).{0,300}") {
+            let _ = parse(&format!("== a\n-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"));
+        }
+    }
+}
