@@ -141,7 +141,10 @@ fn run(command: Command) -> Result<(), Error> {
             args.run();
             Ok(())
         }
-        Command::Man => completions::man(),
+        Command::Man => {
+            completions::man();
+            Ok(())
+        }
     }
 }
 
@@ -174,6 +177,7 @@ fn log_to_stderr(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .without_time()
         .init();
 }
