@@ -145,8 +145,15 @@ fn run(command: Command) -> Result<(), Error> {
             args.run();
             Ok(())
         }
+<<<<<<< HEAD
         Command::Man => completions::man(),
         Command::ProbeScripts(args) => args.run(),
+=======
+        Command::Man => {
+            completions::man();
+            Ok(())
+        }
+>>>>>>> refs/heads/cli
     }
 }
 
@@ -179,6 +186,7 @@ fn log_to_stderr(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .without_time()
         .init();
 }
