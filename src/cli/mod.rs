@@ -145,15 +145,11 @@ fn run(command: Command) -> Result<(), Error> {
             args.run();
             Ok(())
         }
-<<<<<<< HEAD
-        Command::Man => completions::man(),
-        Command::ProbeScripts(args) => args.run(),
-=======
         Command::Man => {
             completions::man();
             Ok(())
         }
->>>>>>> refs/heads/cli
+        Command::ProbeScripts(args) => args.run(),
     }
 }
 

@@ -101,19 +101,11 @@ pub async fn follow_leftovers(
         if jobs.is_empty() {
             continue;
         }
-<<<<<<< HEAD
         let what = format!(
             "{} still running from an earlier run: waiting for it",
             jobs.join(", ")
         );
         tell(&host.node.name, what);
-=======
-        eprintln(&format!(
-            "{}: found: {} still running from an earlier run: waiting for it",
-            host.node.name,
-            jobs.join(", ")
-        ));
->>>>>>> refs/heads/cli
         let wait = Script::new(
             "wait-for-units",
             r#"for unit in "$@"; do while systemctl is-active --quiet "$unit"; do sleep 0.3; done; done"#,
