@@ -145,7 +145,10 @@ fn run(command: Command) -> Result<(), Error> {
             args.run();
             Ok(())
         }
-        Command::Man => completions::man(),
+        Command::Man => {
+            completions::man();
+            Ok(())
+        }
         Command::ProbeScripts(args) => args.run(),
     }
 }
@@ -179,6 +182,7 @@ fn log_to_stderr(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .without_time()
         .init();
 }

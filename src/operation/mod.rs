@@ -27,11 +27,12 @@ use crate::host::error::HostError;
 use crate::host::host_key::NewHostKeys;
 use crate::host::probe::Probe;
 use crate::host::ssh::ConnectOptions;
+use crate::input::Colour;
 use crate::inventory::select::{SelectError, Selector};
 use crate::inventory::{Inventory, Node};
 use crate::plan::Plan;
 use crate::playbook::Playbook;
-use crate::report::Format;
+use crate::report::{Format, eprintln};
 use crate::template::Templates;
 
 /// What the command line says for every command that talks to hosts.
@@ -71,7 +72,7 @@ impl Session {
     pub fn open(settings: Settings) -> Result<Self, Error> {
         let loaded = Inventory::load(&settings.inventory)?;
         for warning in &loaded.warnings {
-            anstream::eprintln!("warning: {warning}");
+            eprintln(&warning.render(Colour::Always));
         }
         let mut inventory = loaded.inventory;
         if settings.overlay.is_some() {

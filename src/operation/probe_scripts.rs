@@ -25,7 +25,10 @@ pub fn write(session: &Session, out: &Utf8Path) -> Result<(), Error> {
         let words = [
             node.name.clone(),
             serde_json::to_string(&node.role).expect("a role is always JSON"),
-            node.ssh.host.clone().unwrap_or_else(|| node.address.to_string()),
+            node.ssh
+                .host
+                .clone()
+                .unwrap_or_else(|| node.address.to_string()),
             set(node.ssh.user.as_deref()),
             set(node.ssh.identity_files.first().map(|path| path.as_str())),
             set(node.ssh.known_hosts.as_deref().map(Utf8Path::as_str)),
@@ -33,7 +36,10 @@ pub fn write(session: &Session, out: &Utf8Path) -> Result<(), Error> {
         hosts.push_str(&words.join(" ").replace('"', ""));
         hosts.push('\n');
     }
-    for (name, text) in [("hosts", hosts), ("cluster", session.inventory.name.clone())] {
+    for (name, text) in [
+        ("hosts", hosts),
+        ("cluster", session.inventory.name.clone()),
+    ] {
         let path = out.join(name);
         fs_err::write(&path, text).map_err(failed(&path))?;
     }

@@ -18,7 +18,7 @@ use super::gate;
 use super::machine::unmount_below;
 use super::record::Lock;
 use super::say;
-use crate::plan::hex;
+use crate::text::hex;
 
 #[derive(RustEmbed)]
 #[folder = "vagrant/lab"]
