@@ -127,7 +127,7 @@ impl std::fmt::Display for Command {
 pub enum Status {
     /// It returned this code.
     Code(i32),
-    /// A signal ended it, named without `SIG`.
+    /// A signal ended it. Where sudo lies between, this may come as 128 and the signal's number instead, as shells say it.
     Signal,
 }
 

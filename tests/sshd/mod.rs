@@ -82,16 +82,70 @@ impl Sshd {
 
     /// Starts with further lines of configuration.
     pub fn start_with(lines: &str) -> Self {
+        let (temporary, directory) = Self::prepare();
+        Self::start_in(temporary, directory, lines, &[])
+    }
+
+    /// Starts in a mount namespace of its own, where a user `qops` and a sudoers file exist that the computer knows
+    /// nothing of.
+    pub fn start_in_namespace(shadow: &str, sudoers: &str) -> Self {
+        let (temporary, directory) = Self::prepare();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs_err::set_permissions(&directory, open).unwrap();
+        let passwd = fs_err::read_to_string("/etc/passwd").unwrap();
+        let shadows = fs_err::read_to_string("/etc/shadow").unwrap();
+        let files = [
+            (
+                "passwd",
+                format!("{passwd}qops:x:4242:4242::/:/bin/sh\n"),
+                0o644,
+            ),
+            ("shadow", format!("{shadows}{shadow}\n"), 0o600),
+            (
+                "sudoers",
+                format!("Defaults env_reset,!lecture\nroot ALL=(ALL) ALL\n{sudoers}\n"),
+                0o440,
+            ),
+        ];
+        let mut script = String::from("set -e\n");
+        for (name, text, mode) in files {
+            let path = directory.join(name);
+            fs_err::write(&path, text).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            fs_err::set_permissions(&path, mode).unwrap();
+            let bind = format!("mount --bind {path} /etc/{name}\n");
+            script.push_str(&bind);
+        }
+        script.push_str("exec \"$@\"");
+        let wrapper = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+        ];
+        Self::start_in(temporary, directory, "", &wrapper)
+    }
+
+    fn prepare() -> (tempfile::TempDir, Utf8PathBuf) {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Utf8PathBuf::from_path_buf(temporary.path().to_owned()).unwrap();
         keygen(&directory.join("host_key"), "ed25519", "");
         keygen(&directory.join("id"), "ed25519", "");
         fs_err::copy(directory.join("id.pub"), directory.join("authorized_keys")).unwrap();
-        Self::start_in(temporary, directory, lines)
+        (temporary, directory)
     }
 
-    /// Starts on a directory that holds `host_key` and `authorized_keys`.
-    fn start_in(temporary: tempfile::TempDir, directory: Utf8PathBuf, lines: &str) -> Self {
+    /// Starts on a directory that holds `host_key` and `authorized_keys`, under `wrapper`, which must end in `exec`.
+    fn start_in(
+        temporary: tempfile::TempDir,
+        directory: Utf8PathBuf,
+        lines: &str,
+        wrapper: &[&str],
+    ) -> Self {
         fs_err::create_dir_all("/run/sshd").unwrap();
         let config = directory.join("sshd_config");
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -104,8 +158,11 @@ impl Sshd {
              AuthorizedKeysFile {directory}/authorized_keys\nPasswordAuthentication no\nPermitRootLogin yes\nMaxStartups 200\n"
         );
         fs_err::write(&config, text).unwrap();
-        let mut child = Command::new("/usr/sbin/sshd")
-            .args(["-D", "-e", "-f", config.as_str()])
+        let server = ["/usr/sbin/sshd", "-D", "-e", "-f", config.as_str()];
+        let words = [wrapper, server.as_slice()].concat();
+        let (program, arguments) = words.split_first().unwrap();
+        let mut child = Command::new(program)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

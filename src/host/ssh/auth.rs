@@ -7,10 +7,13 @@
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use russh::MethodKind;
+use russh::Signer;
 use russh::client::{AuthResult, Handle, Handler};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
+use russh::keys::signature;
+use russh::keys::ssh_encoding::Encode as _;
+use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
 use tokio::net::UnixStream;
 
@@ -49,7 +52,7 @@ pub(super) async fn log_in<H: Handler>(
                 remaining_methods,
                 partial_success: true,
             }) => {
-                let methods: Vec<String> = remaining_methods.iter().map(method_name).collect();
+                let methods: Vec<String> = remaining_methods.iter().map(String::from).collect();
                 tried.push(format!("then it wants {}", methods.join(" or ")));
                 break;
             }
@@ -75,10 +78,6 @@ pub(super) async fn log_in<H: Handler>(
     })
 }
 
-fn method_name(method: &MethodKind) -> String {
-    String::from(method)
-}
-
 async fn offer<H: Handler>(
     handle: &mut Handle<H>,
     route: &Route,
@@ -94,11 +93,41 @@ async fn offer<H: Handler>(
                 .await
                 .map_err(|error| error.to_string())
         }
-        Identity::Certificate(key, certificate) => handle
-            .authenticate_openssh_cert(user, Arc::clone(key), Certificate::clone(certificate))
-            .await
-            .map_err(|error| error.to_string()),
+        Identity::Certificate(key, certificate) => {
+            let hash = rsa_hash(handle, key.public_key()).await;
+            let certificate = Certificate::clone(certificate);
+            handle
+                .authenticate_certificate_with(user, certificate, hash, &mut KeySigner(key))
+                .await
+                .map_err(|error| error.to_string())
+        }
         Identity::Agent(identity) => offer_agent(handle, route, identity).await,
+    }
+}
+
+/// Signs with a key file for its certificate; the library's own way knows SHA-1 only for RSA.
+struct KeySigner<'a>(&'a PrivateKey);
+
+impl Signer for KeySigner<'_> {
+    type Error = russh::AgentAuthError;
+
+    async fn auth_sign(
+        &mut self,
+        _: &AgentIdentity,
+        hash: Option<HashAlg>,
+        mut data: Vec<u8>,
+    ) -> Result<Vec<u8>, Self::Error> {
+        let signature = match self.0.key_data() {
+            KeypairData::Rsa(key) => signature::Signer::try_sign(&(key, hash), &data),
+            other => signature::Signer::try_sign(other, &data),
+        }
+        .map_err(|_| russh::keys::Error::CouldNotReadKey)?;
+        let mut blob = Vec::new();
+        signature
+            .encode(&mut blob)
+            .and_then(|()| blob.encode(&mut data))
+            .map_err(russh::keys::Error::from)?;
+        Ok(data)
     }
 }
 

@@ -72,6 +72,8 @@ pub struct ConnectOptions {
     pub agent: Option<Utf8PathBuf>,
     /// The user's home directory, where `.ssh` is; by default `HOME`.
     pub home: Option<Utf8PathBuf>,
+    /// The OpenSSH configuration to consult instead of the user's and the system's.
+    pub config: Option<Utf8PathBuf>,
     /// What the connections have learnt; a fresh one unless options are cloned.
     pub shared: Arc<Shared>,
 }
@@ -89,6 +91,7 @@ impl Default for ConnectOptions {
             timeout: Duration::from_secs(10),
             agent: path("SSH_AUTH_SOCK"),
             home: path("HOME"),
+            config: None,
             shared: Arc::default(),
         }
     }

@@ -182,7 +182,7 @@ impl Config {
         let shared = &options.shared;
         let matters = shared
             .config_matters
-            .get_or_init(|| async { does_config_matter(options.home.as_deref()) })
+            .get_or_init(|| async { does_config_matter(options) })
             .await;
         if !matters {
             return Ok(Self::default());
@@ -190,6 +190,9 @@ impl Config {
         let _permit = shared.config_processes.acquire().await;
         let mut command = tokio::process::Command::new("ssh");
         command.arg("-G");
+        if let Some(config) = &options.config {
+            command.args(["-F", config.as_str()]);
+        }
         if let Some(user) = &wish.user {
             command.args(["-l", user]);
         }
@@ -400,8 +403,11 @@ fn user_of_process() -> Option<String> {
 }
 
 /// Whether a configuration file holds a keyword that concerns us, or something that only OpenSSH can judge.
-fn does_config_matter(home: Option<&Utf8Path>) -> bool {
-    let user = home.map(|home| home.join(".ssh/config"));
+fn does_config_matter(options: &ConnectOptions) -> bool {
+    if options.config.is_some() {
+        return true;
+    }
+    let user = options.home.as_ref().map(|home| home.join(".ssh/config"));
     let system = Utf8PathBuf::from("/etc/ssh/ssh_config");
     user.into_iter()
         .chain([system])

@@ -18,7 +18,7 @@ use super::error::LabError;
 use super::gate;
 use super::record::Lock;
 use super::say;
-use crate::plan::hex;
+use crate::text::hex;
 
 #[derive(RustEmbed)]
 #[folder = "vagrant/lab"]

@@ -167,7 +167,7 @@ pub fn boot(name: &LabName, host: &str, from: BootFrom) -> Result<(), LabError> 
 
 /// One line on standard error.
 fn say(text: &str) {
-    anstream::eprintln!("{text}");
+    crate::report::eprintln(text);
 }
 
 fn set_cable(name: &LabName, host: &str, cable: Cable) -> Result<(), LabError> {
