@@ -11,7 +11,6 @@ use std::time::Duration;
 use camino::Utf8Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::candidates::{self, Candidates, Source, Turn};
@@ -20,7 +19,7 @@ use crate::cluster::plane::{Etcd, Plane, ailment};
 use crate::cluster::report;
 use crate::cluster::survey::{self, Look};
 use crate::host::command::{Command, Script};
-use crate::host::probe::{FileContent, Probe};
+use crate::host::probe::Probe;
 use crate::inventory::Role;
 
 const CONFIG: &str = "/etc/kubernetes/quorate/cluster.yaml";
@@ -57,7 +56,7 @@ impl Action for ControlPlaneConfig {
         let applied = own.and_then(|own| own.applied.as_deref());
         let wanted = wanted(cx);
         let will_change = cx.fleet.is_foreseen(&cx.node.name, Utf8Path::new(CONFIG));
-        if wanted.is_some() && applied == wanted.as_deref() && !will_change {
+        if applied.is_some() && applied == wanted.as_deref() && !will_change {
             return Ok(Check::Satisfied);
         }
         Ok(Check::needed(format!(
@@ -81,14 +80,9 @@ impl Action for ControlPlaneConfig {
     }
 }
 
-/// The digest of the configuration that shall be in force. A step that renders the file reads it whole.
+/// The digest of the configuration that shall be in force.
 fn wanted(cx: &Context<'_>) -> Option<String> {
-    let file = cx.facts().file(Utf8Path::new(CONFIG)).ok()?;
-    match &file.present()?.content {
-        FileContent::Sha256(digest) => Some(digest.clone()),
-        FileContent::Bytes(bytes) => Some(crate::plan::hex(&Sha256::digest(bytes))),
-        FileContent::Directory | FileContent::Other => None,
-    }
+    cx.facts().file(Utf8Path::new(CONFIG)).ok()?.present()?.sha256()
 }
 
 async fn run(effect: &Effect<'_>, script: Script) -> Result<String, ActionError> {

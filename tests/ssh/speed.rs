@@ -28,7 +28,7 @@ async fn measures_connect_and_probe_beside_openssh() {
         println!(
             "quorate, 10 hosts, round {round}: {connected:?} to connect, {:?} in all, {:?} of own CPU",
             wall.elapsed(),
-            own_cpu() - cpu
+            own_cpu().saturating_sub(cpu)
         );
     }
     let script = server.directory.join("script");

@@ -113,7 +113,8 @@ impl Sshd {
             fs_err::write(&path, text).unwrap();
             let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
             fs_err::set_permissions(&path, mode).unwrap();
-            script.push_str(&format!("mount --bind {path} /etc/{name}\n"));
+            let bind = format!("mount --bind {path} /etc/{name}\n");
+            script.push_str(&bind);
         }
         script.push_str("exec \"$@\"");
         let wrapper = [

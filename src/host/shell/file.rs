@@ -74,22 +74,28 @@ fn one(nonce: &Nonce, index: usize, file: &RemoteFile) -> String {
         content = print_bytes(&file.content),
     );
     if let Some(check) = &file.check {
-        let words: Vec<String> = check
-            .iter()
-            .map(|word| word.replace("{}", temporary.as_str()))
-            .collect();
-        script.push_str(&format!(
-            "o=$({words} </dev/null 2>&1); c=$?\n\
-             [ $c -eq 0 ] || {{ q refused {index} $c; printf '%s' \"$o\"; q end; exit 1; }}\n",
-            words = quote_all(&words),
-        ));
+        script.push_str(&judge(index, check, temporary.as_str()));
     }
     if let Some(undo) = &file.undo {
         script.push_str(&undo::arm(undo, path));
     }
-    script.push_str("mv -f -- \"$t\" \"$f\" || fail 'rename'\nt=\n");
-    script.push_str(&format!("s=\"$s \"{}\n", quote(&quote(directory))));
+    script.push_str("mv -f -- \"$t\" \"$f\" || fail 'rename'\nt=\ns=\"$s \"");
+    script.push_str(&quote(&quote(directory)));
+    script.push('\n');
     script
+}
+
+/// Runs a check on the temporary file and ends the script if it refuses.
+fn judge(index: usize, check: &[String], temporary: &str) -> String {
+    let words: Vec<String> = check
+        .iter()
+        .map(|word| word.replace("{}", temporary))
+        .collect();
+    format!(
+        "o=$({words} </dev/null 2>&1); c=$?\n\
+         [ $c -eq 0 ] || {{ q refused {index} $c; printf '%s' \"$o\"; q end; exit 1; }}\n",
+        words = quote_all(&words),
+    )
 }
 
 /// Reads what the script said.

@@ -79,11 +79,7 @@ fn start(job: &Job) -> String {
         run = quote(&run(job)),
     );
     for (name, bytes) in &job.files {
-        script.push_str(&format!(
-            "{} >\"$d/private/\"{} || {{ rm -rf -- \"$d\"; exit 1; }}\n",
-            print_bytes(bytes),
-            quote(name),
-        ));
+        script.push_str(&lay(name, bytes));
     }
     script.push_str(
         "systemctl reset-failed \"$u\" 2>/dev/null\n\
@@ -92,6 +88,15 @@ fn start(job: &Job) -> String {
          fi\n",
     );
     script
+}
+
+/// Lays a file into the job's private directory.
+fn lay(name: &str, bytes: &[u8]) -> String {
+    format!(
+        "{} >\"$d/private/\"{} || {{ rm -rf -- \"$d\"; exit 1; }}\n",
+        print_bytes(bytes),
+        quote(name),
+    )
 }
 
 /// What the unit runs. The script is a subshell, so that its `exit` ends in the status file.

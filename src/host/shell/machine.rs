@@ -74,7 +74,7 @@ pub(super) fn parse(frames: &mut Frames<'_>) -> Result<Machine, String> {
             Some(("module", name)) => drop(modules.insert(name.to_owned())),
             Some((key, value)) => fact(&mut machine, key, value)?,
             None if line == "cgroup2" => machine.cgroup_v2 = true,
-            None => drop(modules.extend(builtin_module(line))),
+            None => modules.extend(builtin_module(line)),
         }
     }
     machine.modules = modules.into_iter().collect();

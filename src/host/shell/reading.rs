@@ -187,11 +187,7 @@ fn packages(
         }
     } else if let Some(frame) = frames.accept("rpm") {
         for line in frame.text().lines() {
-            if let [name, version] = line.split(' ').collect::<Vec<_>>()[..] {
-                if let Some(package) = readings.packages.get_mut(name) {
-                    package.version = Some(version.to_owned());
-                }
-            }
+            rpm_line(line, readings);
         }
         let holds = frames.expect("holds")?;
         let text = holds.text();
@@ -219,6 +215,16 @@ fn dpkg_line(line: &str, readings: &mut Readings) {
     package.held |= *want == "hold";
     if *error == "ok" && *state == "installed" {
         package.version = words.get(1).map(|version| (*version).to_owned());
+    }
+}
+
+/// `kubeadm 1.36.2-150500.1.1`, or a sentence about a package that is not there.
+fn rpm_line(line: &str, readings: &mut Readings) {
+    let mut words = line.split(' ');
+    if let (Some(name), Some(version), None) = (words.next(), words.next(), words.next())
+        && let Some(package) = readings.packages.get_mut(name)
+    {
+        package.version = Some(version.to_owned());
     }
 }
 

@@ -97,9 +97,11 @@ proptest! {
         for shell in SHELLS {
             let output = execute(shell, &request.text);
             let text = String::from_utf8(answer(&output, &request.nonce)).unwrap();
-            let expected: String = match words.is_empty() {
-                true => "\u{1}".to_owned(),
-                false => words.iter().map(|word| format!("{word}\u{1}")).collect(),
+            let mut expected: Vec<String> = words.clone();
+            expected.push(String::new());
+            let expected = match words.as_slice() {
+                [] => "\u{1}".to_owned(),
+                _ => expected.join("\u{1}"),
             };
             prop_assert_eq!(&text, &expected);
         }

@@ -4,6 +4,7 @@
 //! the timer runs. Whoever makes the directory `claim` in it first has decided: the timer (the old files come back) or
 //! [`disarm`] (they do not). So the two cannot both win.
 
+use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
 use super::frame::Frames;
@@ -27,11 +28,8 @@ sync
 /// An undo of that name that is armed already keeps what it has (the oldest state is the good one) and its clock starts
 /// again; one that has fired or was disarmed is cleared.
 pub(super) fn arm(undo: &Undo, path: &str) -> String {
-    let key: String = Sha256::digest(path.as_bytes())
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = Sha256::digest(path.as_bytes());
+    let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest);
     let unit = format!("quorate-undo-{}", undo.name);
     format!(
         "u={directory}\n\

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use russh::Signer;
 use russh::client::{AuthResult, Handle, Handler};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
@@ -14,7 +15,6 @@ use russh::keys::signature;
 use russh::keys::ssh_encoding::Encode as _;
 use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
-use russh::{MethodKind, Signer};
 use tokio::net::UnixStream;
 
 use super::ConnectOptions;
@@ -52,7 +52,7 @@ pub(super) async fn log_in<H: Handler>(
                 remaining_methods,
                 partial_success: true,
             }) => {
-                let methods: Vec<String> = remaining_methods.iter().map(method_name).collect();
+                let methods: Vec<String> = remaining_methods.iter().map(String::from).collect();
                 tried.push(format!("then it wants {}", methods.join(" or ")));
                 break;
             }
@@ -76,10 +76,6 @@ pub(super) async fn log_in<H: Handler>(
         user: route.user.clone(),
         tried: tried.join(", "),
     })
-}
-
-fn method_name(method: &MethodKind) -> String {
-    String::from(method)
 }
 
 async fn offer<H: Handler>(

@@ -18,8 +18,8 @@ const CONFIG_PROCESSES: usize = 8;
 /// What was learnt so far.
 #[derive(Debug)]
 pub struct Shared {
-    secrets: Mutex<Vec<(SecretSource, String, Result<Secret, String>)>>,
-    keys: Mutex<HashMap<Utf8PathBuf, Arc<OnceCell<Result<Arc<PrivateKey>, String>>>>>,
+    secrets: Mutex<Vec<Known>>,
+    keys: Mutex<HashMap<Utf8PathBuf, KeyPlace>>,
     agents: Mutex<HashMap<Utf8PathBuf, Arc<OnceCell<Vec<AgentIdentity>>>>>,
     hops: Mutex<HashMap<String, Hop>>,
     /// Whether the user's OpenSSH configuration says anything that concerns us.
@@ -27,6 +27,17 @@ pub struct Shared {
     /// Limits `ssh -G`.
     pub(super) config_processes: Semaphore,
 }
+
+/// A secret, where it came from and what for.
+#[derive(Debug)]
+struct Known {
+    source: SecretSource,
+    what: String,
+    secret: Result<Secret, String>,
+}
+
+/// A key file, once it was read.
+pub(super) type KeyPlace = Arc<OnceCell<Result<Arc<PrivateKey>, String>>>;
 
 /// A jump host's connection, behind its own lock so that different ones are opened side by side.
 pub(super) type Hop = Arc<Mutex<Option<Arc<Connection>>>>;
@@ -48,11 +59,11 @@ impl Shared {
     /// The secret, read now if it was not yet. All wait while one asks, so there is one prompt.
     pub(super) async fn secret(&self, source: &SecretSource, what: &str) -> Result<Secret, String> {
         let mut secrets = self.secrets.lock().await;
-        let is_same = |(known, purpose, _): &&(SecretSource, String, Result<Secret, String>)| {
-            known == source && (*source != SecretSource::Prompt || purpose == what)
+        let is_same = |known: &&Known| {
+            known.source == *source && (*source != SecretSource::Prompt || known.what == what)
         };
-        if let Some((_, _, secret)) = secrets.iter().find(is_same) {
-            return secret.clone();
+        if let Some(known) = secrets.iter().find(is_same) {
+            return known.secret.clone();
         }
         let (task_source, task_what) = (source.clone(), what.to_owned());
         let secret = tokio::task::spawn_blocking(move || {
@@ -60,15 +71,16 @@ impl Shared {
         })
         .await
         .unwrap_or_else(|error| Err(error.to_string()));
-        secrets.push((source.clone(), what.to_owned(), secret.clone()));
+        secrets.push(Known {
+            source: source.clone(),
+            what: what.to_owned(),
+            secret: secret.clone(),
+        });
         secret
     }
 
     /// The place of a key file.
-    pub(super) async fn key(
-        &self,
-        path: &Utf8Path,
-    ) -> Arc<OnceCell<Result<Arc<PrivateKey>, String>>> {
+    pub(super) async fn key(&self, path: &Utf8Path) -> KeyPlace {
         let mut keys = self.keys.lock().await;
         Arc::clone(keys.entry(path.to_owned()).or_default())
     }
