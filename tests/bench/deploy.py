@@ -19,7 +19,7 @@ for path in host.data.quorate_files:
 
 if "load_balancers" in host.groups:
     apt.packages(name="HAProxy and Keepalived", packages=["haproxy", "keepalived", "curl"])
-    server.user(name="The user of the check", user="keepalived_script", system=True)
+    server.user(name="The user of the check", user="keepalived_script", system=True, ensure_home=False)
     host.get_fact(File, "/etc/haproxy/stats.env")
     host.get_fact(Command, "haproxy -c -q -f /etc/haproxy/haproxy.cfg; true")
     systemd.service(name="Run HAProxy", service="haproxy", running=True, enabled=True)
