@@ -7,12 +7,11 @@
 
 use std::time::Duration;
 
-use camino::Utf8Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cluster_ca::{self, ON_LOAD_BALANCERS};
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
-use crate::cluster::ca::Ca;
 use crate::cluster::etcd::{client_url, peer_url};
 use crate::cluster::join::{Token, extras};
 use crate::cluster::kubeadm::{self, Start};
@@ -27,9 +26,6 @@ const DEADLINE: Duration = Duration::from_secs(1200);
 
 /// How long the founded control plane may take to serve.
 const SERVES: Duration = Duration::from_secs(240);
-
-/// Where load balancers keep the cluster's CA.
-const LOAD_BALANCERS_CA: &str = "/etc/haproxy/kubernetes-ca.crt";
 
 /// Founds the cluster, once.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -118,26 +114,31 @@ fn unreadable(name: &str) -> ActionError {
 /// Refuses when others than masters know a cluster that no master knows.
 fn refuse_orphans(cx: &Context<'_>) -> Result<(), ActionError> {
     for node in &cx.inventory.nodes {
-        let path = match node.role {
+        let (ca, path) = match node.role {
             Role::Master => continue,
-            Role::LoadBalancer => LOAD_BALANCERS_CA,
-            Role::Worker => report::CA,
+            Role::LoadBalancer => (cluster_ca::known_to(cx, &node.name), ON_LOAD_BALANCERS),
+            Role::Worker => {
+                let worker = Member::read(node, cx.fleet.of(&node.name));
+                let joined = worker.filter(|worker| !worker.is_bare());
+                (joined.and_then(|worker| worker.ca), report::CA)
+            }
         };
-        let reading = cx.fleet.of(&node.name).file(Utf8Path::new(path));
-        if reading.is_ok_and(|file| file.text().and_then(Ca::parse).is_some()) {
-            return Err(ActionError::Unsafe {
-                why: format!(
-                    "{} knows a cluster's CA ({path}), but no master holds it: founding would make a second cluster",
-                    node.name
-                ),
-                help: format!(
-                    "restore /etc/kubernetes/pki on a master from a backup; or, if that cluster is gone for good, remove {path} on {} and run `kubeadm reset -f` on the workers",
-                    node.name
-                ),
-            });
+        if ca.is_some() {
+            return Err(orphan(&node.name, path));
         }
     }
     Ok(())
+}
+
+fn orphan(name: &str, path: &str) -> ActionError {
+    ActionError::Unsafe {
+        why: format!(
+            "{name} knows a cluster's CA ({path}), but no master holds it: founding would make a second cluster"
+        ),
+        help: format!(
+            "restore /etc/kubernetes/pki on a master from a backup; or, if that cluster is gone for good, remove {path} on {name} (and run `kubeadm reset -f` there, if it is a worker)"
+        ),
+    }
 }
 
 fn refuse_foreign_data(plane: &Plane<'_>) -> Result<(), ActionError> {

@@ -236,16 +236,13 @@ async fn remove_member(effect: &Effect<'_>, cluster: &Cluster, member: &EtcdMemb
 }
 
 fn survivor<'a>(effect: &Effect<'a>, cluster: &Cluster, but: MemberId) -> Option<&'a Host> {
-    let hosts = effect.hosts;
+    let lives_on = |member: &EtcdMember, host: &Host| {
+        host.node.role == Role::Master && member.is_at(host.node.address)
+    };
     let healthy = cluster.healthy.iter().filter(|id| **id != but);
-    let members = healthy.filter_map(|id| cluster.members.with_id(*id));
-    members
-        .filter_map(|member| {
-            hosts.iter().find(|host| {
-                host.node.role == Role::Master && member.is_at(host.node.address)
-            })
-        })
-        .next()
+    healthy
+        .filter_map(|id| cluster.members.with_id(*id))
+        .find_map(|member| effect.hosts.iter().find(|host| lives_on(member, host)))
 }
 
 /// Waits until every etcd member is a started, healthy voter. A member that has never started and whose host runs no join

@@ -340,8 +340,24 @@ actions! {
     ControlPlaneInit(control_plane_init),
     /// Makes a master part of the control plane and its etcd.
     ControlPlaneJoin(control_plane_join),
+    /// Brings the control plane of a master in line with the shared configuration.
+    ControlPlaneConfig(control_plane_config),
     /// Makes a worker part of the cluster.
     WorkerJoin(worker_join),
+    /// Puts the cluster's CA on a load balancer.
+    ClusterCa(cluster_ca),
+    /// Sees the virtual IP answer, and keeps the changes that waited for it.
+    VipAnswers(vip_answers),
+    /// Gives pods their network.
+    PodNetwork(pod_network),
+    /// Sets labels and taints.
+    NodeMetadata(node_metadata),
+    /// Waits until the host's Node is ready.
+    NodeReady(node_ready),
+    /// Removes join material.
+    NoJoinMaterial(no_join_material),
+    /// Fetches the kubeconfig.
+    Kubeconfig(kubeconfig),
     /// Puts every host of the cluster into `/etc/hosts`.
     HostsEntries(hosts_entries),
     /// Installs packages.

@@ -88,7 +88,7 @@ fn certificate(file: &str, pem: &str) -> Option<Certificate> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::cluster::ca::samples::{ONE, OTHER};
     use proptest::prelude::*;

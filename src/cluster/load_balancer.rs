@@ -56,13 +56,13 @@ pub fn parse(text: &str) -> Vec<Server> {
         let state = sample.label("state").unwrap_or("UP");
         match sample.name {
             "haproxy_server_status" if sample.is_one => {
-                server(&mut servers, backend, name).state = state.to_owned();
+                state.clone_into(&mut server(&mut servers, backend, name).state);
             }
             "haproxy_server_status" if sample.label("state").is_none() => {
-                server(&mut servers, backend, name).state = "DOWN".to_owned();
+                "DOWN".clone_into(&mut server(&mut servers, backend, name).state);
             }
             "haproxy_server_check_status" if sample.is_one && sample.label("state").is_some() => {
-                server(&mut servers, backend, name).check = state.to_owned();
+                state.clone_into(&mut server(&mut servers, backend, name).check);
             }
             _ => {}
         }

@@ -49,11 +49,11 @@ impl MasterState {
         if let Some(job) = own.jobs.first() {
             return Self::Settling(Settling::Job(job));
         }
-        let others = plane
+        let mut others = plane
             .living()
             .chain(&plane.masters)
             .filter(|master| master.node.name != own.node.name);
-        if let Some(why) = foreign(own, others.filter_map(|master| master.ca.as_ref()).next()) {
+        if let Some(why) = foreign(own, others.find_map(|master| master.ca.as_ref())) {
             return Self::Foreign(why);
         }
         if own.is_bare() {
@@ -141,6 +141,7 @@ fn whole(own: &Member<'_>) -> MasterState {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "tests")]
     use super::super::ca::samples;
     use super::super::report::Report;
     use super::super::sample::{CLUSTER, joined, learner, list, plane, started, status, unstarted};

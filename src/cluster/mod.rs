@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod ca;
+pub mod candidates;
 pub mod cert;
 pub mod etcd;
 pub mod join;

@@ -84,14 +84,17 @@ impl Taint {
     /// As the API wants it.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let mut taint = json!({ "key": self.key, "effect": self.effect });
-        if !self.value.is_empty() {
-            taint["value"] = json!(self.value);
-        }
-        if let Some(time) = &self.time_added {
-            taint["timeAdded"] = json!(time);
-        }
-        taint
+        let optional = [
+            ("value", Some(&self.value).filter(|value| !value.is_empty())),
+            ("timeAdded", self.time_added.as_ref()),
+        ];
+        let fields = [("key", Some(&self.key)), ("effect", Some(&self.effect))];
+        fields
+            .into_iter()
+            .chain(optional)
+            .filter_map(|(name, value)| Some((name.to_owned(), json!(value?))))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     }
 }
 
@@ -110,7 +113,7 @@ impl NodeObject {
             machine_id: text("/status/nodeInfo/machineID").unwrap_or_default(),
             kubelet_version: text("/status/nodeInfo/kubeletVersion").unwrap_or_default(),
             ready: items(&node, "/status/conditions")
-                .find(|condition| condition["type"] == "Ready")
+                .find(|condition| condition.get("type").is_some_and(|kind| kind == "Ready"))
                 .map(ready)
                 .unwrap_or_default(),
         })
@@ -153,14 +156,14 @@ fn taint(value: &Value) -> Option<Taint> {
 fn ready(condition: &Value) -> Ready {
     let text = |pointer: &str| text_at(condition, pointer).unwrap_or_default();
     Ready {
-        is_true: condition["status"] == "True",
+        is_true: text("/status") == "True",
         why: format!("{}: {}", text("/reason"), text("/message")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use proptest::prelude::*;
 

@@ -137,7 +137,10 @@ impl Answer {
         self.body().is_some()
     }
 
-    fn parse(text: &str) -> Self {
+    /// Reads one, as a script prints it.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let text = text.trim_end();
         match text.split_once(' ').unwrap_or((text, "")) {
             ("absent", _) => Self::Absent,
             (code, body) => match code.parse() {
@@ -236,11 +239,11 @@ impl Report {
                 ),
                 "clock" => report.clock = value.parse().unwrap_or_default(),
                 "machine" => value.clone_into(&mut report.machine_id),
-                "readyz" => report.readyz = Answer::parse(value),
-                "node" => report.node = Answer::parse(value),
-                "etcd-status" => report.etcd_status = Answer::parse(value),
-                "etcd-members" => report.etcd_members = Answer::parse(value),
-                "etcd-health" => report.etcd_health = Answer::parse(value),
+                "readyz" => report.readyz = Answer::of(value),
+                "node" => report.node = Answer::of(value),
+                "etcd-status" => report.etcd_status = Answer::of(value),
+                "etcd-members" => report.etcd_members = Answer::of(value),
+                "etcd-health" => report.etcd_health = Answer::of(value),
                 _ => {}
             }
         }

@@ -1,8 +1,9 @@
 //! Fresh readings of the masters, for decisions that must not rest on what was read a minute ago.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use super::plane::{Member, Plane};
 use super::report;
@@ -13,25 +14,28 @@ use crate::inventory::Role;
 /// How long to rest between two looks at something that is awaited.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Reads all masters that are connected, and the host of the effect, at once. A master that does not answer is left out.
+/// Reads all masters that are connected, at once, and the host of the effect if it may join. A master that does not answer
+/// is left out, but the effect's own host must answer.
 pub async fn survey(effect: &Effect<'_>) -> Result<Fleet, ActionError> {
-    let own = &effect.host.node.name;
+    let (own, mut fleet) = futures::join!(read(effect.host), masters(effect));
+    fleet.update(&effect.host.node.name, own?);
+    Ok(fleet)
+}
+
+/// Reads all masters that are connected but the effect's own host, at once. One that does not answer is left out.
+pub async fn masters(effect: &Effect<'_>) -> Fleet {
     let others = effect
         .hosts
         .iter()
-        .filter(|host| host.node.role == Role::Master && host.node.name != *own);
-    let (own_readings, others) = futures::join!(
-        read(effect.host),
-        join_all(others.map(async |host| (host.node.name.clone(), read(host).await)))
-    );
+        .filter(|host| host.node.role == Role::Master && host.node.name != effect.host.node.name);
+    let read = others.map(async |host| (host.node.name.clone(), read(host).await));
     let mut fleet = Fleet::default();
-    fleet.update(own, own_readings?);
-    for (name, readings) in others {
+    for (name, readings) in join_all(read).await {
         if let Ok(readings) = readings {
             fleet.update(&name, readings);
         }
     }
-    Ok(fleet)
+    fleet
 }
 
 async fn read(host: &Host) -> Result<crate::host::probe::Readings, crate::host::error::HostError> {
@@ -73,7 +77,45 @@ pub async fn until<T>(
     }
 }
 
+/// Looks again and again at the effect's own host until `judge` is content, at most for `limit`.
+pub async fn until_own<T>(
+    effect: &Effect<'_>,
+    what: &str,
+    limit: Duration,
+    mut judge: impl FnMut(Option<&Member<'_>>) -> Look<T>,
+) -> Result<T, ActionError> {
+    let since = Instant::now();
+    loop {
+        let readings = read(effect.host).await?;
+        let own = Member::read(effect.cx.node, &readings);
+        let last = match judge(own.as_ref()) {
+            Look::Done(found) => return Ok(found),
+            Look::NotYet(last) => last,
+        };
+        if since.elapsed() >= limit {
+            return Err(ActionError::Waited {
+                what: what.to_owned(),
+                waited: limit,
+                last,
+            });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The connected host of a living master, the first in order.
+pub fn any<'a>(effect: &Effect<'a>, plane: &Plane<'_>) -> Result<&'a Host, ActionError> {
+    plane
+        .living()
+        .find_map(|master| effect.hosts.get(&master.node.name))
+        .ok_or_else(|| ActionError::Unsafe {
+            why: "no master serves the API".to_owned(),
+            help: "select the masters too (`--on`), and look at `quorate status`".to_owned(),
+        })
+}
+
 /// The connected host of a living master other than the effect's own, the first in order.
+#[must_use]
 pub fn seed<'a>(effect: &Effect<'a>, plane: &Plane<'_>) -> Option<&'a Host> {
     plane
         .living()

@@ -1,13 +1,10 @@
 //! Who holds the virtual IP. Pure.
 
-use serde::Serialize;
-
 use crate::action::Fleet;
 use crate::inventory::{Inventory, Role};
 
 /// Who holds the virtual IP, as the hosts' interfaces show it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "state", content = "hosts")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
     /// Nobody, and every load balancer was read.
     Nobody,
@@ -51,19 +48,32 @@ impl Holder {
         }
     }
 
-    /// Whether that host is among the holders.
+    /// The holders.
     #[must_use]
-    pub fn is(&self, host: &str) -> bool {
+    pub fn hosts(&self) -> &[String] {
         match self {
-            Self::One(holder) => holder == host,
-            Self::Several(holders) => holders.iter().any(|holder| holder == host),
-            Self::Nobody | Self::Unknown | Self::Foreign => false,
+            Self::One(holder) => std::slice::from_ref(holder),
+            Self::Several(holders) => holders,
+            Self::Nobody | Self::Unknown | Self::Foreign => &[],
+        }
+    }
+
+    /// The variant's name, for JSON.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Unknown => "unknown",
+            Self::One(_) => "one",
+            Self::Several(_) => "several",
+            Self::Foreign => "foreign",
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::operation::fixture::Site;
 

@@ -81,8 +81,7 @@ fn tags(text: &str) -> Vec<Tag<'_>> {
         let is_statement = rest.starts_with("{%");
         let (tokens, end) = tokens(text, start + 2, if is_statement { "%}" } else { "}}" });
         at = end;
-        let is_raw = tokens.first().map(|token| token.kind) == Some(Kind::Word("raw"));
-        if is_statement && is_raw {
+        if is_statement && is_named(&tokens, "raw") {
             at = after_raw(text, end);
         }
         tags.push(Tag {
@@ -100,12 +99,30 @@ fn next_opening(text: &str) -> Option<usize> {
         .min()
 }
 
+/// Without the `-` that only trims white space, at either end.
+fn without_trimming<'t, 'a>(tokens: &'t [Token<'a>]) -> &'t [Token<'a>] {
+    let is_dash = |token: &Token<'_>| token.kind == Kind::Sign("-");
+    let tokens = match tokens.split_first() {
+        Some((first, rest)) if is_dash(first) => rest,
+        _ => tokens,
+    };
+    match tokens.split_last() {
+        Some((last, rest)) if is_dash(last) => rest,
+        _ => tokens,
+    }
+}
+
+/// Whether a tag is the one of that name.
+fn is_named(tokens: &[Token<'_>], name: &str) -> bool {
+    without_trimming(tokens).first().map(|token| token.kind) == Some(Kind::Word(name))
+}
+
 /// Behind the `endraw` tag that closes a raw block.
 fn after_raw(text: &str, from: usize) -> usize {
     let mut at = from;
     while let Some(found) = text.get(at..).and_then(|rest| rest.find("{%")) {
         let (tokens, end) = tokens(text, at + found + 2, "%}");
-        if tokens.first().map(|token| token.kind) == Some(Kind::Word("endraw")) {
+        if is_named(&tokens, "endraw") {
             return end;
         }
         at += found + 2;
@@ -184,11 +201,7 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn tag(&mut self, tag: &Tag<'a>) {
-        // A leading `-` only trims white space.
-        let tokens = match tag.tokens.split_first() {
-            Some((first, rest)) if first.kind == Kind::Sign("-") => rest,
-            _ => &tag.tokens,
-        };
+        let tokens = without_trimming(&tag.tokens);
         if !tag.is_statement {
             self.expression(tokens, 0);
             return;

@@ -6,17 +6,19 @@
 //! build leaves nothing that counts, and of two builders the second waits and finds the work done.
 
 use std::env;
-use std::process::{self, Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 
+use super::cgroup::Cgroup;
+use super::disk::unmount_below;
 use super::error::LabError;
+use super::gate;
 use super::record::Lock;
 use super::say;
-use crate::plan::hex;
+use crate::text::hex;
 
 #[derive(RustEmbed)]
 #[folder = "vagrant/lab"]
@@ -153,11 +155,11 @@ fn run_recipe(
         let path = scripts.join(file.as_ref());
         fs::write(&path, content(&file)?).map_err(LabError::file("write", &path))?;
     }
-    let mut bash = Command::new("bash");
-    bash.arg(scripts.join(recipe))
+    let mut bash = gate::command();
+    bash.arg("bash")
+        .arg(scripts.join(recipe))
         .arg(site.join("result"))
-        .arg(site.join("work"))
-        .stdin(Stdio::null());
+        .arg(site.join("work"));
     for (part, place) in parts {
         bash.env(format!("LAB_{}", part.name().to_uppercase()), place);
     }
@@ -165,7 +167,8 @@ fn run_recipe(
         recipe: recipe.to_owned(),
         said,
     };
-    let status = bash.status().map_err(|error| failed(error.to_string()))?;
+    let mut child = gate::open(&Cgroup::of_build(recipe, &cache()), &mut bash, recipe)?;
+    let status = child.wait().map_err(|error| failed(error.to_string()))?;
     if status.success() {
         Ok(())
     } else {
@@ -175,15 +178,15 @@ fn run_recipe(
     }
 }
 
-/// A directory of this process to build in. What killed builds left is removed; should something of them still run, it
-/// fails there and disturbs nobody. Callers hold the lock.
+/// A directory of this process to build in; whatever a killed build left, running or lying about, is removed. Callers
+/// hold the lock.
 fn clear_site(name: &str) -> Result<Utf8PathBuf, LabError> {
-    let prefix = format!("{name}.building-");
-    let left = cache().read_dir_utf8().into_iter().flatten().flatten();
-    for entry in left.filter(|entry| entry.file_name().starts_with(&prefix)) {
-        remove(entry.path())?;
-    }
-    Ok(cache().join(format!("{prefix}{}", process::id())))
+    Cgroup::of_build(&format!("{name}.sh"), &cache()).destroy()?;
+    let site = cache().join(format!("{name}.building"));
+    // A killed debootstrap leaves /proc mounted in its tree.
+    unmount_below(&site)?;
+    remove(&site)?;
+    Ok(site)
 }
 
 fn remove(path: &Utf8Path) -> Result<(), LabError> {

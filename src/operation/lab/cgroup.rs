@@ -35,6 +35,14 @@ impl Cgroup {
         }
     }
 
+    /// The cgroup of a recipe that fills the cache in that directory.
+    pub(super) fn of_build(name: &str, cache: &Utf8Path) -> Self {
+        let cache = cache.as_str().replace('/', "-");
+        Self {
+            name: format!("quorate-lab-build{cache}.{name}"),
+        }
+    }
+
     /// Every cgroup that any run of the lab of this name left.
     pub(super) fn left_by(lab: &LabName) -> Vec<Self> {
         let prefix = prefix(lab);

@@ -6,7 +6,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::process;
+use std::process::{self, Child};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -35,6 +35,12 @@ impl Process {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let started = start_time(&stat)?;
         Some(Self { pid, started })
+    }
+
+    /// A child of ours. One that ended already is recorded as never alive.
+    pub(super) fn of(child: &Child) -> Self {
+        let pid = child.id();
+        Self::find(pid).unwrap_or(Self { pid, started: 0 })
     }
 
     /// Whether it still runs.

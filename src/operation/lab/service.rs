@@ -10,8 +10,8 @@ use fs_err as fs;
 use super::artifacts::{Artifact, get};
 use super::cgroup::Cgroup;
 use super::error::LabError;
-use super::machine::{gate, start_in};
-use super::record::{Record, Service};
+use super::gate;
+use super::record::{Process, Record, Service};
 use super::tool::wait_for;
 
 /// Where the package repository listens.
@@ -64,8 +64,9 @@ pub(super) fn start(record: &Record, stock: &Stock) -> Result<Vec<Service>, LabE
 }
 
 fn packages(record: &Record, stock: &Stock) -> Command {
-    let mut gate = gate();
+    let mut gate = gate::command();
     gate.args([
+        "setsid",
         "python3",
         "-m",
         "http.server",
@@ -83,8 +84,9 @@ fn registry(record: &Record, stock: &Stock) -> Result<Command, LabError> {
     let address = format!("{}:{REGISTRY_PORT}", record.subnet.gateway());
     fs::write(&path, registry_config(&address, &stock.images))
         .map_err(LabError::file("write", &path))?;
-    let mut gate = gate();
-    gate.arg(stock.images.join("bin/docker-registry"))
+    let mut gate = gate::command();
+    gate.arg("setsid")
+        .arg(stock.images.join("bin/docker-registry"))
         .args(["serve", path.as_str()]);
     Ok(gate)
 }
@@ -103,7 +105,7 @@ fn serve(record: &Record, name: &str, port: u16, gate: &mut Command) -> Result<S
         .into_file();
     let err = log.try_clone().map_err(LabError::file("open", &path))?;
     gate.stdout(log).stderr(err);
-    let process = start_in(&Cgroup::of(&record.name, CGROUP), gate, name)?;
+    let process = Process::of(&gate::open(&Cgroup::of(&record.name, CGROUP), gate, name)?);
     let address = SocketAddr::from((record.subnet.gateway(), port));
     wait_for(
         &format!("the {name} service did not answer on {address}"),

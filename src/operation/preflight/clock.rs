@@ -56,6 +56,7 @@ fn error(host: &Examined<'_>) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "tests")]
     use crate::operation::fixture::{Site, checks};
 
     /// Offset of one host, microseconds, error of its reading, and what is said.

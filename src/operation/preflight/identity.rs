@@ -123,6 +123,7 @@ fn judge_machine_id(host: &Examined<'_>, verdict: &mut Verdict) {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "tests")]
     use crate::host::facts::Machine;
     use crate::operation::fixture::{Site, checks};
 
@@ -131,7 +132,7 @@ mod tests {
         type Clone = fn(&mut Machine, &Machine);
         let cases: [(&str, Clone); 3] = [
             ("hostname", |to, from| {
-                to.hostname.clone_from(&from.hostname)
+                to.hostname.clone_from(&from.hostname);
             }),
             ("machine-id", |to, from| {
                 to.machine_id.clone_from(&from.machine_id);

@@ -158,7 +158,9 @@ fn by_target<'a>(host: &'a Examined<'_>, path: Path) -> BTreeMap<&'a str, Vec<u1
     for reach in host.facts.reach.iter().filter(|reach| reach.path == path) {
         targets.entry(&reach.host).or_default().push(reach.port);
     }
-    targets.values_mut().for_each(|ports| ports.sort_unstable());
+    for ports in targets.values_mut() {
+        ports.sort_unstable();
+    }
     targets
 }
 
@@ -254,6 +256,7 @@ fn foreign_router(inventory: &Inventory, host: &Examined<'_>) -> Option<Finding>
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use crate::host::facts::Listener;
     use crate::operation::fixture::{Site, checks};

@@ -79,7 +79,12 @@ pub enum Health {
 pub struct VirtualIp {
     /// The address.
     pub address: String,
-    /// Who holds it.
+    /// `one` (as it should be), `nobody`, `several` (split brain), `unknown`, or `foreign` (managed elsewhere).
+    pub state: &'static str,
+    /// Hosts that hold it.
+    pub holders: Vec<String>,
+    /// The same, for matching.
+    #[serde(skip)]
     pub holder: vip::Holder,
     /// Whether `/readyz` through it answers 200, from the masters' side; `None`: nobody could ask.
     pub is_ready: Option<bool>,
@@ -153,6 +158,8 @@ impl Status {
             virtual_ip: VirtualIp {
                 address: inventory.vip.address.to_string(),
                 is_ready: masters::is_endpoint_ready(inventory, fleet),
+                state: holder.state(),
+                holders: holder.hosts().to_vec(),
                 holder: holder.clone(),
             },
             load_balancers: read(Role::LoadBalancer)
@@ -169,9 +176,13 @@ impl Status {
                 .iter()
                 .flat_map(|node| nodes::certificates(node, fleet.of(&node.name)))
                 .collect(),
-            unreachable: errors
+            unreachable: inventory
+                .nodes
                 .iter()
-                .filter_map(|(host, error)| Some(unreachable(inventory.node(host)?, error)))
+                .filter_map(|node| {
+                    let (_, error) = errors.iter().find(|(host, _)| *host == node.name)?;
+                    Some(unreachable(node, error))
+                })
                 .collect(),
             problems: Vec::new(),
         };
@@ -203,7 +214,7 @@ fn balancer(node: &Node, readings: &Readings, holder: &vip::Holder) -> LoadBalan
         name: node.name.clone(),
         haproxy: unit_state(readings, "haproxy"),
         keepalived: unit_state(readings, "keepalived"),
-        holds_virtual_ip: holder.is(&node.name),
+        holds_virtual_ip: holder.hosts().contains(&node.name),
         servers,
     }
 }

@@ -10,7 +10,7 @@ use super::{LoadBalancerStatus, Status};
 use crate::cluster::etcd::quorum;
 use crate::cluster::load_balancer::API_BACKEND;
 use crate::cluster::vip::Holder;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Role};
 
 /// Days before the end of a certificate at which it becomes a problem.
 const EXPIRES_SOON: i64 = 30;
@@ -213,11 +213,13 @@ fn unit_problem(host: &str, unit: &str, state: &str, problems: &mut Vec<Problem>
     if is_active(state) {
         return;
     }
-    problems.push(problem(
-        host,
-        format!("{unit} is {}", crate::text::escape(state)),
-        format!("see `journalctl -u {unit}` there; {PROVISION}"),
-    ));
+    let help = if state == "absent" {
+        "`quorate provision` installs it".to_owned()
+    } else {
+        format!("see `journalctl -u {unit}` there; {PROVISION}")
+    };
+    let what = format!("{unit} is {}", crate::text::escape(state));
+    problems.push(problem(host, what, help));
 }
 
 fn apiserver(master: &MasterStatus, problems: &mut Vec<Problem>) {
@@ -235,8 +237,8 @@ fn apiserver(master: &MasterStatus, problems: &mut Vec<Problem>) {
             "see `crictl ps -a --name kube-apiserver` and `journalctl -u kubelet` there".to_owned(),
         ),
         ApiServer::Absent => (
-            "it has no apiserver yet".to_owned(),
-            "`quorate provision` makes it a master".to_owned(),
+            "it is not a master yet".to_owned(),
+            "`quorate provision` lets it join".to_owned(),
         ),
     };
     problems.push(problem(&master.name, what, help));
@@ -291,11 +293,14 @@ fn etcd_member(inventory: &Inventory, master: &MasterStatus, problems: &mut Vec<
 
 fn node_problems(inventory: &Inventory, node: &NodeStatus, problems: &mut Vec<Problem>) {
     if node.ready == Readiness::NotJoined {
-        problems.push(problem(
-            &node.name,
-            "it has not joined the cluster",
-            "`quorate provision` lets it join",
-        ));
+        // Of a master the missing apiserver says the same.
+        if node.role == Role::Worker {
+            problems.push(problem(
+                &node.name,
+                "it has not joined the cluster",
+                "`quorate provision` lets it join",
+            ));
+        }
         return;
     }
     unit_problem(&node.name, "containerd", &node.containerd_unit, problems);

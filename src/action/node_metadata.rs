@@ -1,0 +1,150 @@
+//! `node-metadata`: the labels and taints that the inventory gives a node.
+//!
+//! Labels that the inventory does not name are left alone; a list of taints is the whole list, but for those that Kubernetes
+//! sets itself (`node.kubernetes.io/…`). Without a list the taints are left alone.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Action, ActionError, Change, Check, Context, Effect};
+use crate::cluster::api::{self, Request};
+use crate::cluster::node::{NodeObject, Taint};
+use crate::cluster::plane::{Member, Plane};
+use crate::cluster::{report, survey};
+use crate::host::probe::Probe;
+
+/// How often a change may meet somebody else's.
+const ATTEMPTS: usize = 5;
+
+/// Labels and taints of the host's own Node.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NodeMetadata {}
+
+impl Action for NodeMetadata {
+    fn probes(&self, cx: &Context<'_>) -> Vec<Probe> {
+        report::probes(cx.node)
+    }
+
+    fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
+        if cx.node.labels.is_empty() && cx.node.taints.is_none() {
+            return Ok(Check::Satisfied);
+        }
+        let own = Member::read(cx.node, cx.facts());
+        let Some(node) = own.and_then(|own| own.node_object()) else {
+            return Ok(Check::Unknown {
+                until: format!("{} has joined", cx.node.name),
+            });
+        };
+        let differences = differences(cx, &node);
+        if differences.is_empty() {
+            return Ok(Check::Satisfied);
+        }
+        Ok(Check::needed(format!("set {}", differences.join(", "))))
+    }
+
+    async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
+        let fleet = survey::survey(effect).await?;
+        let plane = Plane::read(effect.cx.inventory, &fleet);
+        let master = survey::any(effect, &plane)?;
+        let path = format!("/api/v1/nodes/{}", effect.cx.node.name);
+        for _ in 0..ATTEMPTS {
+            let response = api::succeed(master, &path, Request::Get, 200).await?;
+            let Some(node) = NodeObject::parse(&response.body) else {
+                break;
+            };
+            let patch = patch(&effect.cx, &node);
+            let response = api::succeed(master, &path, Request::MergePatch(&patch), 409).await?;
+            if response.code != 409 {
+                return Ok(());
+            }
+        }
+        Err(ActionError::Unsafe {
+            why: format!("the Node {} changed again and again while its labels were set", effect.cx.node.name),
+            help: "run the same command again".to_owned(),
+        })
+    }
+}
+
+fn wanted_taints(cx: &Context<'_>) -> Option<Vec<Taint>> {
+    let taints = cx.node.taints.as_ref()?;
+    Some(taints.iter().filter_map(|text| Taint::parse(text)).collect())
+}
+
+/// What is to be set, one phrase each.
+fn differences(cx: &Context<'_>, node: &NodeObject) -> Vec<String> {
+    let labels = cx.node.labels.iter().filter(|(key, value)| node.labels.get(*key) != Some(value));
+    let mut differences: Vec<String> = labels.map(|(key, value)| format!("label {key}={value}")).collect();
+    if let Some(wanted) = wanted_taints(cx) {
+        let own: Vec<&Taint> = node.taints.iter().filter(|taint| !taint.is_systems()).collect();
+        let is_same = own.len() == wanted.len() && wanted.iter().all(|taint| own.iter().any(|own| own.says(taint)));
+        if !is_same {
+            differences.push(format!("taints [{}]", cx.node.taints.iter().flatten().cloned().collect::<Vec<_>>().join(", ")));
+        }
+    }
+    differences
+}
+
+/// A patch that fails if the Node changed since: taints are one list, and the node controller writes it too.
+fn patch(cx: &Context<'_>, node: &NodeObject) -> serde_json::Value {
+    let metadata = json!({ "resourceVersion": node.resource_version, "labels": cx.node.labels });
+    let Some(wanted) = wanted_taints(cx) else {
+        return json!({ "metadata": metadata });
+    };
+    let systems = node.taints.iter().filter(|taint| taint.is_systems());
+    let taints: Vec<_> = systems.chain(&wanted).map(Taint::to_json).collect();
+    json!({ "metadata": metadata, "spec": { "taints": taints } })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use crate::testing::World;
+
+    fn node(taints: &str) -> NodeObject {
+        let json = format!(
+            r#"{{"metadata":{{"name":"worker1","resourceVersion":"7","labels":{{"disk":"hdd","os":"linux"}}}},"spec":{{"taints":[{taints}]}}}}"#
+        );
+        NodeObject::parse(&json).expect("a Node")
+    }
+
+    fn world(labels: &[(&str, &str)], taints: Option<&[&str]>) -> World {
+        let mut world = World::new("worker1");
+        for node in world.inventory.nodes.iter_mut().filter(|node| node.name == "worker1") {
+            node.labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            node.taints = taints.map(|taints| taints.iter().map(|taint| (*taint).to_owned()).collect());
+        }
+        world
+    }
+
+    const NOT_READY: &str = r#"{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule","timeAdded":"2026-01-01T00:00:00Z"}"#;
+    const GPU: &str = r#"{"key":"gpu","value":"a","effect":"NoSchedule"}"#;
+
+    #[test]
+    fn only_what_differs_is_set() {
+        let cases: [(&[(&str, &str)], Option<&[&str]>, &str, &[&str]); 6] = [
+            (&[("os", "linux")], None, GPU, &[]),
+            (&[("disk", "ssd")], None, "", &["label disk=ssd"]),
+            (&[], Some(&["gpu=a:NoSchedule"]), GPU, &[]),
+            (&[], Some(&["gpu=b:NoSchedule"]), GPU, &["taints [gpu=b:NoSchedule]"]),
+            (&[], Some(&[]), NOT_READY, &[]),
+            (&[], Some(&[]), GPU, &["taints []"]),
+        ];
+        for (labels, taints, on_node, expected) in cases {
+            let world = world(labels, taints);
+            assert_eq!(differences(&world.cx(), &node(on_node)), expected, "{labels:?} {taints:?} {on_node}");
+        }
+    }
+
+    #[test]
+    fn taints_of_kubernetes_itself_are_kept() {
+        let world = world(&[], Some(&["gpu=b:NoSchedule"]));
+        let patch = patch(&world.cx(), &node(&format!("{NOT_READY},{GPU}")));
+        assert_eq!(patch["metadata"]["resourceVersion"], "7");
+        assert_eq!(patch["spec"]["taints"][0]["timeAdded"], "2026-01-01T00:00:00Z");
+        assert_eq!(patch["spec"]["taints"][1]["value"], "b");
+        assert_eq!(patch["spec"]["taints"].as_array().map(Vec::len), Some(2));
+    }
+}
