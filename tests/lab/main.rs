@@ -207,9 +207,16 @@ fn a_master_that_lost_its_data_joins_again_and_founds_nothing(lab: &Lab) {
     assert_eq!(summary["failed"], 0);
     let after = lab.status();
     assert_whole(&after);
+    let kept = ["master2", "master3"].map(|name| member_id(&before, name));
     assert_eq!(
-        before["etcd"]["cluster_id"], after["etcd"]["cluster_id"],
+        kept,
+        ["master2", "master3"].map(|name| member_id(&after, name)),
         "still the same etcd cluster"
+    );
+    assert_ne!(
+        member_id(&before, "master1"),
+        member_id(&after, "master1"),
+        "the lost member was replaced"
     );
 }
 
