@@ -13,9 +13,9 @@ use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 
 use super::cgroup::Cgroup;
+use super::disk::unmount_below;
 use super::error::LabError;
 use super::gate;
-use super::machine::unmount_below;
 use super::record::Lock;
 use super::say;
 use crate::text::hex;
