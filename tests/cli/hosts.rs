@@ -43,14 +43,12 @@ fn known(server: &Sshd) -> String {
 }
 
 /// Without what differs from run to run.
-fn settled(text: &str) -> insta::Settings {
+fn settled() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT");
     settings.add_filter(r"-p \d+", "-p PORT");
     settings.add_filter(r"SHA256:[A-Za-z0-9+/]+", "SHA256:FINGERPRINT");
     settings.add_filter(r"/\S+/known_hosts", "DIR/known_hosts");
-    settings.set_description(text.lines().next().unwrap_or_default());
-    settings.set_omit_expression(true);
     settings
 }
 
@@ -63,7 +61,7 @@ fn a_host_that_does_not_answer_is_named_with_the_remedy() {
     let server = Sshd::start();
     let quorate = with_server(&server, &known(&server));
     let stderr = quorate.run(&["plan", "--on", "master3"]).refused_with(4);
-    settled("plan --on master3").bind(|| insta::assert_snapshot!("unreachable", stderr));
+    settled().bind(|| insta::assert_snapshot!("unreachable", stderr));
 }
 
 #[test]
@@ -71,7 +69,7 @@ fn an_unknown_host_key_is_refused_with_its_fingerprint() {
     let server = Sshd::start();
     let quorate = with_server(&server, "");
     let stderr = quorate.run(&["plan", "--on", "master1"]).refused_with(4);
-    settled("plan --on master1").bind(|| insta::assert_snapshot!("unknown_key", stderr));
+    settled().bind(|| insta::assert_snapshot!("unknown_key", stderr));
     let arguments = [
         "exec",
         "--on",
@@ -88,12 +86,7 @@ fn an_unknown_host_key_is_refused_with_its_fingerprint() {
 fn one_word_is_a_line_for_the_shell_and_several_are_a_program() {
     let server = Sshd::start();
     let quorate = with_server(&server, &known(&server));
-    let outcome = exec(&quorate, "master[12]", &["echo $((1 + 2))"]);
-    let outcome = if outcome.code == Some(2) {
-        exec(&quorate, "master1,master2", &["echo $((1 + 2))"])
-    } else {
-        outcome
-    };
+    let outcome = exec(&quorate, "master1,master2", &["echo $((1 + 2))"]);
     assert_eq!(outcome.stdout, "master1 | 3\nmaster2 | 3\n");
     assert_eq!(outcome.stderr, "2 hosts returned 0\n");
     let outcome = exec(&quorate, "master1", &["echo", "$HOME; x"]).ended_with(0);
