@@ -5,6 +5,7 @@ mod completions;
 mod exec;
 mod lab;
 mod plan;
+mod probe_scripts;
 mod provision;
 mod render;
 mod runs;
@@ -66,6 +67,9 @@ enum Command {
     Completions(completions::Args),
     /// Print the manual page
     Man,
+    /// Write the script that a run reads each host with, for `make bench`
+    #[command(hide = true)]
+    ProbeScripts(probe_scripts::Args),
 }
 
 /// What every command that reads an inventory takes.
@@ -145,6 +149,7 @@ fn run(command: Command) -> Result<(), Error> {
             completions::man();
             Ok(())
         }
+        Command::ProbeScripts(args) => args.run(),
     }
 }
 

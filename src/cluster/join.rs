@@ -172,7 +172,7 @@ pub async fn delete_stale_node(
 ) -> Result<(), ActionError> {
     let name = &effect.cx.node.name;
     let path = format!("/api/v1/nodes/{name}");
-    let since = std::time::Instant::now();
+    let since = tokio::time::Instant::now();
     loop {
         let response = api::succeed(seed, &path, Request::Get, 404).await?;
         let Some(node) = NodeObject::parse(&response.body).filter(|_| response.code != 404) else {

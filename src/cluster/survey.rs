@@ -1,8 +1,9 @@
 //! Fresh readings of the masters, for decisions that must not rest on what was read a minute ago.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::Instant;
 
 use super::plane::{Member, Plane};
 use super::report;

@@ -20,10 +20,11 @@ pub mod stop;
 
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream;
+use tokio::time::Instant;
 
 use crate::action::{
     Action as _, ActionError, AnyAction, Change, Check, Context, Effect, Fleet, Scope,

@@ -37,7 +37,8 @@ pub async fn provision(session: &Session) -> Result<(), Error> {
     let hosts = session.connect_all(&plan, &meter).await?;
     let reader = Reader::new(&hosts);
     session.read(&plan, &hosts, &reader).await?;
-    follow_leftovers(session, &plan, &hosts, &reader).await?;
+    let tell = |host: &str, what: String| anstream::eprintln!("{host}: found: {what}");
+    follow_leftovers(session, &plan, &hosts, &reader, &tell).await?;
     preflight::refuse(&session.inventory, &reader.fleet())?;
 
     let pending = forecast(session, &plan, &reader.fleet())?;
@@ -80,11 +81,14 @@ pub async fn provision(session: &Session) -> Result<(), Error> {
 }
 
 /// Work that an interrupted run left running on a host is followed to its end before anything is judged.
-async fn follow_leftovers(
+///
+/// `tell` is told of each host with such work before it is waited for.
+pub async fn follow_leftovers(
     session: &Session,
     plan: &Plan,
     hosts: &Hosts,
     reader: &Reader<'_>,
+    tell: &(dyn Fn(&str, String) + Sync),
 ) -> Result<(), Error> {
     let fleet = reader.fleet();
     let mut waited = false;
@@ -97,11 +101,11 @@ async fn follow_leftovers(
         if jobs.is_empty() {
             continue;
         }
-        eprintln(&format!(
-            "{}: found: {} still running from an earlier run: waiting for it",
-            host.node.name,
+        let what = format!(
+            "{} still running from an earlier run: waiting for it",
             jobs.join(", ")
-        ));
+        );
+        tell(&host.node.name, what);
         let wait = Script::new(
             "wait-for-units",
             r#"for unit in "$@"; do while systemctl is-active --quiet "$unit"; do sleep 0.3; done; done"#,

@@ -6,9 +6,6 @@ use super::etcd::Data;
 use super::machine::Machine;
 use super::world::World;
 
-/// Microseconds from the start of the apiserver until it serves.
-const STARTS_US: u64 = 2_000_000;
-
 /// An answer.
 pub(super) type Answer = (u16, String);
 
@@ -25,7 +22,7 @@ impl World {
             .pods
             .get("kube-apiserver")
             .filter(|_| machine.is_up())?;
-        let is_ready = self.now >= pod.since + STARTS_US
+        let is_ready = self.now >= pod.comes_up_at()[1]
             && machine.files.has("/etc/kubernetes/pki/apiserver.crt");
         let (cluster, _): Data = self.running(machine).filter(|_| is_ready)?;
         self.has_quorum(cluster).then_some(cluster)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::faults::{What, When};
+use super::faults::When;
 use super::machine::Lock;
 use super::record::{Call, Kind};
 use super::scripts;
@@ -67,7 +67,7 @@ impl Door {
         if !world.is_alive(self.operator) {
             return Err(self.lost(&request.what));
         }
-        let what = request.what.clone();
+        let (kind, what) = (request.kind, request.what.clone());
         let number = world.record(&self.host, request);
         if !world.machine(&self.host).is_up() {
             return Err(self.unreachable());
@@ -75,10 +75,15 @@ impl Door {
         if self.is_struck(&mut world, number, When::Before) {
             return Err(self.lost(&what));
         }
-        let before = world.voters();
-        let answer = effect(&mut world, number);
-        world.settle();
-        world.judge(&what, &before);
+        let answer = if kind == Kind::Probe {
+            effect(&mut world, number)
+        } else {
+            let before = world.voters();
+            let answer = effect(&mut world, number);
+            world.settle();
+            world.judge(&what, &before);
+            answer
+        };
         if self.is_struck(&mut world, number, When::After) {
             return Err(self.lost(&what));
         }
@@ -142,7 +147,7 @@ impl Door {
             })?;
         }
         if let Some(undo) = &file.undo {
-            world.arm(&self.host, undo, &file.path);
+            world.arm(&self.host, undo, file.path.as_str());
         }
         let new = super::files::File {
             content: file.content.clone(),
@@ -153,8 +158,16 @@ impl Door {
         world
             .machine(&self.host)
             .files
-            .insert(file.path.clone(), new);
+            .insert(file.path.as_str(), new);
         Ok(())
+    }
+
+    async fn wait_for_units(&self, units: &[String]) {
+        let is_active = |unit: &String| self.world().unit_reading(&self.host, unit).active;
+        while units.iter().any(is_active) {
+            self.unless_dead().await;
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Follows a job to its end; over a reboot, too, after which it is gone.
@@ -252,7 +265,7 @@ impl Transport for Door {
             what: command.to_string(),
             open: format!("{:?}", command.body),
         };
-        Box::pin(self.call(request, move |world, number| {
+        let effect = move |world: &mut World, number: usize| {
             let stdin = command.stdin.as_deref().unwrap_or_default();
             let answer = match &command.body {
                 Body::Script(script) => scripts::run(world, &self.host, script, stdin),
@@ -267,7 +280,16 @@ impl Transport for Door {
                 stdout: stdout.into_bytes(),
                 stderr: stderr.into_bytes(),
             })
-        }))
+        };
+        Box::pin(async move {
+            let output = self.call(request, effect).await?;
+            if let Body::Script(script) = &command.body
+                && script.name == "wait-for-units"
+            {
+                self.wait_for_units(&script.arguments).await;
+            }
+            Ok(output)
+        })
     }
 
     fn write<'a>(&'a self, files: &'a [RemoteFile]) -> BoxFuture<'a, Result<(), HostError>> {

@@ -11,9 +11,6 @@ use super::world::World;
 /// The file that stands for a member's data.
 pub(super) const DATA: &str = "/var/lib/etcd/member/snap/db";
 
-/// Microseconds from the start of the process until it serves.
-const STARTS_US: u64 = 1_000_000;
-
 /// A cluster that was founded once, and what is stored in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
@@ -116,7 +113,7 @@ impl World {
     /// The member that runs and serves on a machine.
     pub(super) fn running(&self, machine: &Machine) -> Option<Data> {
         let pod = machine.pods.get("etcd").filter(|_| machine.is_up())?;
-        let (cluster, member) = pod.member.filter(|_| self.now >= pod.since + STARTS_US)?;
+        let (cluster, member) = pod.member.filter(|_| self.now >= pod.comes_up_at()[0])?;
         let known = self
             .etcd
             .get(cluster)?

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use sha2::{Digest as _, Sha256};
 
 use crate::host::probe::{FileContent, FileReading, FileState};
@@ -23,15 +23,15 @@ pub struct File {
 /// All files of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
-    files: BTreeMap<Utf8PathBuf, File>,
-    directories: BTreeSet<Utf8PathBuf>,
+    files: BTreeMap<String, File>,
+    directories: BTreeSet<String>,
 }
 
 impl Files {
     /// Puts a file of root's.
     pub fn put(
         &mut self,
-        path: impl Into<Utf8PathBuf>,
+        path: impl Into<String>,
         content: impl Into<Vec<u8>>,
         mode: u32,
         now: u64,
@@ -46,19 +46,19 @@ impl Files {
     }
 
     /// Puts a whole file.
-    pub fn insert(&mut self, path: impl Into<Utf8PathBuf>, file: File) {
+    pub fn insert(&mut self, path: impl Into<String>, file: File) {
         self.files.insert(path.into(), file);
     }
 
     /// Makes a directory that stays when it is empty.
-    pub fn make_directory(&mut self, path: impl Into<Utf8PathBuf>) {
+    pub fn make_directory(&mut self, path: impl Into<String>) {
         self.directories.insert(path.into());
     }
 
     /// The file of that path.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&File> {
-        self.files.get(Utf8Path::new(path))
+        self.files.get(path)
     }
 
     /// The text of that file.
@@ -70,19 +70,19 @@ impl Files {
     /// Whether there is a file or directory of that name.
     #[must_use]
     pub fn has(&self, path: &str) -> bool {
-        self.get(path).is_some() || self.is_directory(Utf8Path::new(path))
+        self.get(path).is_some() || self.is_directory(path)
     }
 
     /// Takes a file away.
     pub fn remove(&mut self, path: &str) -> Option<File> {
-        self.files.remove(Utf8Path::new(path))
+        self.files.remove(path)
     }
 
     /// Takes everything below a directory away.
     pub fn remove_below(&mut self, directory: &str) {
-        let below = |path: &Utf8PathBuf| path.starts_with(directory) && path != directory;
-        self.files.retain(|path, _| !below(path));
-        self.directories.retain(|path| !below(path));
+        let prefix = format!("{}/", directory.trim_end_matches('/'));
+        self.files.retain(|path, _| !path.starts_with(&prefix));
+        self.directories.retain(|path| !path.starts_with(&prefix));
     }
 
     /// Moves a file.
@@ -93,21 +93,31 @@ impl Files {
     }
 
     /// The files directly in a directory.
-    pub fn list(&self, directory: &str) -> Vec<Utf8PathBuf> {
-        let within = |path: &&Utf8PathBuf| path.parent() == Some(Utf8Path::new(directory));
-        self.files.keys().filter(within).cloned().collect()
+    pub fn list(&self, directory: &str) -> Vec<String> {
+        let prefix = format!("{}/", directory.trim_end_matches('/'));
+        let within = |path: &&String| {
+            path.strip_prefix(&prefix)
+                .is_some_and(|rest| !rest.contains('/'))
+        };
+        self.below(&prefix).filter(within).cloned().collect()
+    }
+
+    fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a String> {
+        let from = self.files.range(prefix.to_owned()..);
+        from.map(|(path, _)| path)
+            .take_while(move |path| path.starts_with(prefix))
     }
 
     /// All files, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&Utf8PathBuf, &File)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &File)> {
         self.files.iter()
     }
 
     /// What a probe reads, with or without the content.
     #[must_use]
     pub fn reading(&self, path: &Utf8Path, whole: bool) -> FileReading {
-        let Some(file) = self.files.get(path) else {
-            return if self.is_directory(path) {
+        let Some(file) = self.files.get(path.as_str()) else {
+            return if self.is_directory(path.as_str()) {
                 FileReading::Present(directory())
             } else {
                 FileReading::Absent
@@ -117,7 +127,7 @@ impl Files {
         let content = if whole {
             FileContent::Bytes(file.content.clone())
         } else {
-            FileContent::Sha256(crate::plan::hex(&Sha256::digest(&file.content)))
+            FileContent::Sha256(crate::text::hex(&Sha256::digest(&file.content)))
         };
         FileReading::Present(FileState {
             mode: file.mode,
@@ -129,9 +139,8 @@ impl Files {
         })
     }
 
-    fn is_directory(&self, path: &Utf8Path) -> bool {
-        let below = |other: &Utf8PathBuf| other.starts_with(path) && other != path;
-        self.directories.contains(path) || self.files.keys().any(below)
+    fn is_directory(&self, path: &str) -> bool {
+        self.directories.contains(path) || self.below(&format!("{path}/")).next().is_some()
     }
 }
 

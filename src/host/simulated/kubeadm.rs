@@ -418,7 +418,7 @@ fn finish_init(world: &mut World, work: &Work) -> End {
         .files
         .get(&format!("{QUORATE}/cluster.yaml"))
         .map(|file| file.content.clone());
-    let digest = crate::plan::hex(&<sha2::Sha256 as sha2::Digest>::digest(
+    let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(
         shared.unwrap_or_default(),
     ));
     world.put(

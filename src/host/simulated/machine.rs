@@ -81,7 +81,7 @@ impl Machine {
             name: node.name.clone(),
             address: node.address,
             role: node.role,
-            machine_id: crate::plan::hex(node.name.as_bytes()),
+            machine_id: crate::text::hex(node.name.as_bytes()),
             is_on: true,
             boots: 1,
             boots_at: None,
@@ -128,7 +128,7 @@ impl Machine {
     }
 
     /// When something happens on it by itself, next.
-    pub(super) fn next_due(&self) -> Option<u64> {
+    pub(super) fn next_due(&self, settled: u64) -> Option<u64> {
         if !self.is_on {
             return None;
         }
@@ -145,7 +145,12 @@ impl Machine {
             .values()
             .filter(|undo| !undo.fired)
             .map(|undo| undo.due);
-        jobs.chain(undos).min()
+        let pods = self
+            .pods
+            .values()
+            .flat_map(Pod::comes_up_at)
+            .filter(|at| *at > settled);
+        jobs.chain(undos).chain(pods).min()
     }
 }
 
@@ -225,11 +230,7 @@ impl Machine {
 
     fn load_at_boot(&mut self) {
         for path in self.files.list("/etc/modules-load.d") {
-            let text = self
-                .files
-                .text(path.as_str())
-                .unwrap_or_default()
-                .to_owned();
+            let text = self.files.text(&path).unwrap_or_default().to_owned();
             for name in text
                 .lines()
                 .map(str::trim)
@@ -239,7 +240,7 @@ impl Machine {
             }
         }
         for path in self.files.list("/etc/sysctl.d") {
-            self.apply_sysctls(path.as_str());
+            self.apply_sysctls(&path);
         }
         let fstab = self.files.text("/etc/fstab").unwrap_or_default();
         let swaps = |line: &str| {

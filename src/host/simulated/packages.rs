@@ -83,8 +83,8 @@ impl World {
 
     /// Whether the host lists a repository with Kubernetes' packages.
     pub(super) fn lists_kubernetes(&mut self, host: &str) -> bool {
-        let lists = |(path, file): (&camino::Utf8PathBuf, &super::files::File)| {
-            path.starts_with("/etc/apt/sources.list.d")
+        let lists = |(path, file): (&String, &super::files::File)| {
+            path.starts_with("/etc/apt/sources.list.d/")
                 && String::from_utf8_lossy(&file.content).contains("/deb/")
         };
         self.machine(host).files.iter().any(lists)

@@ -17,6 +17,16 @@ pub struct Pod {
     pub member: Option<Data>,
 }
 
+/// Microseconds from the start of etcd, and of the apiserver, until they serve.
+pub(super) const STARTS_US: [u64; 2] = [1_000_000, 2_000_000];
+
+impl Pod {
+    /// When something about it changes by itself.
+    pub(super) fn comes_up_at(&self) -> [u64; 2] {
+        STARTS_US.map(|takes| self.since + takes)
+    }
+}
+
 impl World {
     /// Starts pods whose manifest is there and stops those whose manifest is gone. A kubelet that is stopped leaves its pods
     /// running.

@@ -53,13 +53,7 @@ impl World {
         let machine = self.machine(host);
         let mut interface = Interface {
             name: "eth0".to_owned(),
-            mac: format!(
-                "02:00:{:02x}:{:02x}:{:02x}:{:02x}",
-                machine.address.octets()[0],
-                machine.address.octets()[1],
-                machine.address.octets()[2],
-                machine.address.octets()[3]
-            ),
+            mac: mac(machine),
             addresses: vec![(machine.address, 24)],
         };
         if machine.holds_vip {
@@ -112,6 +106,12 @@ impl Machine {
         let undos = undos.map(|(name, _)| format!("quorate-undo-{name}.timer"));
         jobs.chain(undos).collect()
     }
+}
+
+/// A hardware address made of the network's.
+pub(super) fn mac(machine: &Machine) -> String {
+    let [a, b, c, d] = machine.address.octets();
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 fn listeners(machine: &Machine) -> Vec<Listener> {

@@ -65,7 +65,10 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
             false => (2, String::new()),
         },
         "containerd-version" => (127, String::new()),
-        "preflight" => (0, preflight(machine)),
+        "preflight" => (
+            0,
+            preflight(world, host, script.arguments.get(4..).unwrap_or_default()),
+        ),
         _ => return unknown(&format!("script `{}`", script.name)),
     })
 }
@@ -123,11 +126,10 @@ pub(super) fn run(
         }
         "park-manifests" => {
             for path in machine.files.list("/etc/kubernetes/manifests") {
-                let name = path.file_name().unwrap_or_default();
-                machine.files.rename(
-                    path.as_str(),
-                    &format!("/etc/kubernetes/quorate/parked/{name}"),
-                );
+                let name = path.rsplit('/').next().unwrap_or_default();
+                machine
+                    .files
+                    .rename(&path, &format!("/etc/kubernetes/quorate/parked/{name}"));
             }
             done
         }
@@ -138,7 +140,8 @@ pub(super) fn run(
                 End::Waits(why) | End::Fails(why) => Ok((1, String::new(), why)),
             }
         }
-        "wait-for-units" => unknown("how to wait for a unit while it is asked to"),
+        // The door waits before it gets here.
+        "wait-for-units" => done,
         _ => unknown(&format!("script `{}`", script.name)),
     }
 }
@@ -169,16 +172,17 @@ pub(super) fn check_file(
 ) -> Result<(), String> {
     let content = String::from_utf8_lossy(&file.content);
     let machine = world.machine(host);
-    match check.first().map(String::as_str) {
-        Some(program @ ("haproxy" | "keepalived")) => {
-            if !machine.packages.contains_key(program) {
-                return Err(format!("{program}: not found"));
-            }
-            load_balancer::refuses(&machine.files, &content).map_or(Ok(()), Err)
-        }
-        Some(program) => unknown(&format!("the check `{program}`")),
-        None => Ok(()),
+    let words = check.join(" ");
+    let Some(program) = ["haproxy", "keepalived"]
+        .into_iter()
+        .find(|program| words.contains(&format!("{program} -")))
+    else {
+        return unknown(&format!("the check `{words}`"));
+    };
+    if !machine.packages.contains_key(program) {
+        return Err(format!("{program}: not found"));
     }
+    load_balancer::refuses(&machine.files, &content).map_or(Ok(()), Err)
 }
 
 /// The steps of the jobs that are not kubeadm's.
@@ -277,24 +281,79 @@ fn listings(machine: &Machine) -> String {
 
 fn registry_files(machine: &Machine, directory: &str) -> String {
     let below = |path: &str| path.starts_with(directory) && path.ends_with("/hosts.toml");
-    let files = machine
-        .files
-        .iter()
-        .filter(|(path, _)| below(path.as_str()));
+    let files = machine.files.iter().filter(|(path, _)| below(path));
     files.map(|(path, _)| format!("{path}\n")).collect()
 }
 
-fn preflight(machine: &Machine) -> String {
+/// What `preflight.sh` prints; `targets` are `name,address,port…`.
+fn preflight(world: &mut World, host: &str, targets: &[String]) -> String {
+    let machine = world.machine(host).clone();
     let is_joined = match machine.role {
         Role::LoadBalancer => {
             machine.runs("haproxy") && machine.files.has("/etc/keepalived/keepalived.conf")
         }
         Role::Master | Role::Worker => machine.files.has("/etc/kubernetes/kubelet.conf"),
     };
-    if is_joined {
-        return "joined yes\nend\n".to_owned();
+    let mut lines = vec![format!("joined {}", if is_joined { "yes" } else { "no" })];
+    let configurations = ["/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf"];
+    let server = configurations
+        .iter()
+        .find_map(|path| machine.files.text(path)?.split_once("server: "));
+    lines.extend(
+        server.map(|(_, rest)| format!("endpoint {}", rest.lines().next().unwrap_or_default())),
+    );
+    if machine.role != Role::LoadBalancer && machine.files.has(DATA) {
+        lines.push("etcd-data yes".to_owned());
     }
-    "joined no\nmodule overlay yes\nmodule br_netfilter yes\nvip silent\nlistened yes\nsync p99 900 /var/lib/etcd\nend\n".to_owned()
+    if !is_joined {
+        lines.extend(preflight_of_bare(world, &machine, targets));
+    }
+    lines.push("end\n".to_owned());
+    lines.join("\n")
+}
+
+fn preflight_of_bare(world: &World, machine: &Machine, targets: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    if machine.role == Role::LoadBalancer {
+        let holder = world
+            .machines
+            .values()
+            .find(|other| other.holds_vip && other.name != machine.name);
+        lines.push(holder.map_or("vip silent".to_owned(), |holder| {
+            format!("vip answered {}", super::probes::mac(holder))
+        }));
+        lines.push("listened yes".to_owned());
+    } else {
+        lines.extend(["overlay", "br_netfilter"].map(|module| format!("module {module} yes")));
+    }
+    if let Some(package) = machine
+        .packages
+        .get("containerd")
+        .filter(|package| package.is_configured)
+    {
+        lines.push(format!(
+            "containerd github.com/containerd/containerd {}",
+            package.version
+        ));
+    }
+    for target in targets {
+        let mut words = target.split(',');
+        let name = words.next().unwrap_or_default();
+        let is_up = world.machines.get(name).is_some_and(Machine::is_up);
+        let verdict = if is_up { "closed" } else { "blocked" };
+        lines.extend(
+            words
+                .skip(1)
+                .map(|port| format!("reach {name} {port} {verdict}")),
+        );
+    }
+    if machine.role == Role::Master {
+        lines.extend([
+            "space 104857600 /var/lib/etcd".to_owned(),
+            "sync p99 900 /var/lib/etcd".to_owned(),
+        ]);
+    }
+    lines
 }
 
 /// The body of an answer, on one line.

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use camino::Utf8PathBuf;
-
 use super::files::File;
 use super::world::World;
 use crate::host::file::Undo;
@@ -16,14 +14,14 @@ pub struct ArmedUndo {
     /// Whether it has.
     pub fired: bool,
     /// The old files.
-    pub files: BTreeMap<Utf8PathBuf, File>,
+    pub files: BTreeMap<String, File>,
     /// What it runs then.
     pub then: Vec<String>,
 }
 
 impl World {
     /// Arms an undo for a file that is about to be replaced; an armed one keeps the older file and starts its clock anew.
-    pub(super) fn arm(&mut self, host: &str, undo: &Undo, path: &Utf8PathBuf) {
+    pub(super) fn arm(&mut self, host: &str, undo: &Undo, path: &str) {
         let due = self.now + u64::from(undo.seconds) * 1_000_000;
         let machine = self.machine(host);
         if machine
@@ -33,7 +31,7 @@ impl World {
         {
             machine.undos.remove(&undo.name);
         }
-        let Some(old) = machine.files.get(path.as_str()).cloned() else {
+        let Some(old) = machine.files.get(path).cloned() else {
             return;
         };
         let armed = machine
@@ -46,7 +44,7 @@ impl World {
                 then: undo.then.clone(),
             });
         armed.due = due;
-        armed.files.entry(path.clone()).or_insert(old);
+        armed.files.entry(path.to_owned()).or_insert(old);
     }
 
     /// Disarms it; whether it had not fired.

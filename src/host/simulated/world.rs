@@ -42,6 +42,7 @@ pub struct World {
     pub now: u64,
     /// How often each job ended with 0, by host and name.
     pub finished: BTreeMap<(String, &'static str), usize>,
+    settled: u64,
     seen: Option<Instant>,
     operators: BTreeMap<u64, CancellationToken>,
     counter: u64,
@@ -65,6 +66,7 @@ impl World {
             secrets: BTreeSet::new(),
             now: BEGINNING,
             finished: BTreeMap::new(),
+            settled: BEGINNING,
             seen: None,
             operators: BTreeMap::new(),
             counter: 0,
@@ -114,19 +116,22 @@ impl World {
     /// Lets time pass.
     pub fn pass(&mut self, passed: Duration) {
         let until = self.now + u64::try_from(passed.as_micros()).unwrap_or(0);
-        self.settle();
         while let Some((due, host)) = self.next_due().filter(|(due, _)| *due <= until) {
             self.now = self.now.max(due);
             self.happen(&host);
             self.settle();
         }
         self.now = until;
-        self.settle();
     }
 
     fn next_due(&self) -> Option<(u64, String)> {
-        let due = |(name, machine): (&String, &Machine)| Some((machine.next_due()?, name.clone()));
-        self.machines.iter().filter_map(due).min()
+        let due = |machine: &Machine| machine.next_due(self.settled);
+        let next = self
+            .machines
+            .values()
+            .filter_map(|machine| Some((due(machine)?, &machine.name)))
+            .min();
+        next.map(|(due, name)| (due, name.clone()))
     }
 
     /// Makes what is due on a machine happen.
@@ -145,6 +150,7 @@ impl World {
         self.settle_nodes();
         self.settle_vip();
         self.look_for_violations();
+        self.settled = self.now;
     }
 
     /// A new operator, who is alive.
