@@ -175,6 +175,7 @@ fn host_error(host: &str, error: &HostError) {
 }
 
 fn headline(text: &str) {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
     eprintln(&format!("{} {text}", "error:".red().bold()));
 }
 
