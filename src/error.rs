@@ -150,7 +150,7 @@ pub fn report(error: &Error) -> ExitCode {
     match error {
         Error::Pending => {}
         Error::Input(errors) | Error::Playbook(PlaybookError::Input(errors)) => {
-            eprintln(&errors.render(Colour::Always))
+            eprintln(&errors.render(Colour::Always));
         }
         Error::Connect { errors } => {
             for (host, error) in errors {
