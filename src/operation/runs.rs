@@ -78,7 +78,7 @@ impl Row {
                     ..
                 } => row.changed += 1,
                 Event::RunFinished { result, .. } => {
-                    row.result = format!("{result:?}").to_lowercase()
+                    row.result = format!("{result:?}").to_lowercase();
                 }
                 _ => {}
             }

@@ -54,16 +54,19 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
         "kubernetes-repository-listings" => (0, listings(machine)),
         "registry-files" => (0, registry_files(machine, argument(0))),
         "swap-units" => (0, String::new()),
-        "system-user" => match machine.users.contains(argument(0)) {
-            true => (
-                0,
-                format!(
-                    "{0}:x:999:999::/nonexistent:/usr/sbin/nologin\n",
-                    argument(0)
-                ),
-            ),
-            false => (2, String::new()),
-        },
+        "system-user" => {
+            if machine.users.contains(argument(0)) {
+                (
+                    0,
+                    format!(
+                        "{0}:x:999:999::/nonexistent:/usr/sbin/nologin\n",
+                        argument(0)
+                    ),
+                )
+            } else {
+                (2, String::new())
+            }
+        }
         "containerd-version" => (127, String::new()),
         "preflight" => (
             0,
@@ -384,9 +387,10 @@ fn report(world: &mut World, host: &str) -> Report {
         let ok = |body: Option<String>| Answer::Http(200, body.unwrap_or_default());
         report.etcd_status = ok(world.etcd_status(data));
         report.etcd_members = ok(world.etcd_members(data));
-        report.etcd_health = match world.has_quorum(data.0) {
-            true => Answer::Http(200, "{\"health\":\"true\"}".to_owned()),
-            false => Answer::Http(503, "{\"health\":\"false\"}".to_owned()),
+        report.etcd_health = if world.has_quorum(data.0) {
+            Answer::Http(200, "{\"health\":\"true\"}".to_owned())
+        } else {
+            Answer::Http(503, "{\"health\":\"false\"}".to_owned())
         };
     }
     report
