@@ -7,6 +7,7 @@ use owo_colors::OwoColorize as _;
 use crate::engine::{EngineError, chain};
 use crate::host::error::HostError;
 use crate::input::{Colour, InputErrors};
+use crate::operation::lab::LabError;
 use crate::playbook::PlaybookError;
 use crate::report::eprintln;
 use crate::report::lines::count;
@@ -104,7 +105,7 @@ pub enum Error {
     },
     /// The lab.
     #[error(transparent)]
-    Lab(#[from] crate::operation::lab::LabError),
+    Lab(#[from] LabError),
 }
 
 impl Error {
@@ -112,8 +113,14 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
+            Self::Usage { .. }
+            | Self::Lab(
+                LabError::Name { .. }
+                | LabError::Topology { .. }
+                | LabError::NoLab { .. }
+                | LabError::NoHost { .. },
+            ) => 2,
             Self::Local { .. } | Self::Lab(_) => 1,
-            Self::Usage { .. } => 2,
             Self::Input(_) | Self::Playbook(_) | Self::Template(_) => 3,
             Self::Connect { .. } => 4,
             Self::Refused { .. }

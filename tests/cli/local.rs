@@ -117,3 +117,23 @@ fn a_selector_that_fits_no_host_is_refused() {
     let stderr = Quorate::new().run(&arguments).refused_with(2);
     insta::assert_snapshot!(stderr, @"error: --on mastr1: `mastr1` matches no host: did you mean `master1`?");
 }
+
+#[test]
+fn a_terminal_gets_colour_unless_it_is_not_wanted() {
+    let quorate = Quorate::new();
+    let shown = |variable: &str| {
+        // `script` lends a terminal.
+        let line = format!("{} validate", env!("CARGO_BIN_EXE_quorate"));
+        let mut script = std::process::Command::new("script");
+        crate::isolate(&mut script, &quorate.directory);
+        script.args(["-qec", &line, "/dev/null"]);
+        script.env("TERM", "xterm").env_remove("NO_COLOR");
+        if !variable.is_empty() {
+            script.env(variable, "1");
+        }
+        quorate.outcome(script.output().unwrap()).stdout
+    };
+    assert!(shown("").contains("\u{1b}[31m"));
+    assert!(!shown("NO_COLOR").contains('\u{1b}'));
+    assert!(shown("NO_COLOR").contains("inventory.yaml"));
+}
