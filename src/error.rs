@@ -9,6 +9,7 @@ use crate::host::error::HostError;
 use crate::input::{Colour, InputErrors};
 use crate::playbook::PlaybookError;
 use crate::report::eprintln;
+use crate::report::lines::count;
 use crate::template::TemplateError;
 
 /// Why a command ended without success.
@@ -30,7 +31,7 @@ pub enum Error {
         message: String,
     },
     /// Hosts that could not be reached or trusted; nothing was changed.
-    #[error("{} could not be reached: nothing was changed", hosts_word(errors.len()))]
+    #[error("{} could not be reached: nothing was changed", count(errors.len(), "host"))]
     Connect {
         /// Per host.
         errors: Vec<(String, HostError)>,
@@ -77,7 +78,7 @@ pub enum Error {
         source: crate::action::ActionError,
     },
     /// `status` found something wrong, and has shown it.
-    #[error("the cluster is degraded: {problems} {}", if *problems == 1 { "problem" } else { "problems" })]
+    #[error("the cluster is degraded: {}", count(*problems, "problem"))]
     Degraded {
         /// How many.
         problems: usize,
@@ -85,7 +86,7 @@ pub enum Error {
         code: u8,
     },
     /// `exec`: the command did not succeed everywhere; already shown.
-    #[error("the command failed on {}", hosts_word(*failed))]
+    #[error("the command failed on {}", count(*failed, "host"))]
     Exec {
         /// Hosts.
         failed: usize,
@@ -148,7 +149,9 @@ impl Error {
 pub fn report(error: &Error) -> ExitCode {
     match error {
         Error::Pending => {}
-        Error::Input(errors) => eprintln(&errors.render(Colour::Always)),
+        Error::Input(errors) | Error::Playbook(PlaybookError::Input(errors)) => {
+            eprintln(&errors.render(Colour::Always));
+        }
         Error::Connect { errors } => {
             for (host, error) in errors {
                 host_error(host, error);
@@ -172,6 +175,7 @@ fn host_error(host: &str, error: &HostError) {
 }
 
 fn headline(text: &str) {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
     eprintln(&format!("{} {text}", "error:".red().bold()));
 }
 
@@ -196,13 +200,5 @@ fn quoted_if_needed(word: &str) -> String {
         word.to_owned()
     } else {
         crate::host::shell::quote(word)
-    }
-}
-
-fn hosts_word(count: usize) -> String {
-    if count == 1 {
-        "1 host".to_owned()
-    } else {
-        format!("{count} hosts")
     }
 }

@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::cluster::report::Report;
     use crate::cluster::sample;
-    use crate::host::probe::{FileState, Readings};
+    use crate::host::probe::{FileContent, FileState, Readings};
     use crate::testing::World;
 
     fn check(report: &Report, applied: Option<&str>) -> Check {

@@ -233,9 +233,9 @@ mod tests {
         network: { pods: 10.244.0.0/16, services: 10.96.0.0/12 }
         ssh: { user: ops, identity-file: id_ed25519, known-hosts: known_hosts }
         packages: { source: preinstalled }
-        containerd: { restrict-oom-score-adj: true } # this computer grants no CAP_SYS_RESOURCE
+        # This computer grants its hosts no CAP_SYS_RESOURCE, or has cgroup v1.
+        containerd: { restrict-oom-score-adj: true, systemd-cgroup: false }
         cni: { bridge: {} }
-        kubelet: { cgroupDriver: cgroupfs } # this computer has cgroup v1
         kube-proxy: { conntrack: { maxPerCore: 0 } }
         kubeadm: { ignore-preflight-errors: [SystemVerification] } # no kernel configuration to read
         lb:
