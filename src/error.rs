@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
+use owo_colors::OwoColorize as _;
+
 use crate::engine::{EngineError, chain};
 use crate::host::error::HostError;
-use crate::input::InputErrors;
+use crate::input::{Colour, InputErrors};
 use crate::playbook::PlaybookError;
+use crate::report::eprintln;
 use crate::template::TemplateError;
 
 /// Why a command ended without success.
@@ -131,6 +134,10 @@ impl Error {
             Self::Read { source, .. } | Self::Engine(EngineError::Lock(source)) => source.help(),
             Self::Judge { source, .. } => source.help(),
             Self::Lab(error) => error.help(),
+            Self::Failed { .. } | Self::Interrupted => Some(format!(
+                "to continue, run the same again: `{}`",
+                command_line()
+            )),
             _ => None,
         }
     }
@@ -141,30 +148,54 @@ impl Error {
 pub fn report(error: &Error) -> ExitCode {
     match error {
         Error::Pending => {}
-        Error::Input(errors) => anstream::eprintln!("{errors}"),
+        Error::Input(errors) => eprintln(&errors.render(Colour::Always)),
         Error::Connect { errors } => {
             for (host, error) in errors {
                 host_error(host, error);
             }
-            anstream::eprintln!("error: {error}");
+            headline(&error.to_string());
         }
         _ => {
-            anstream::eprintln!("error: {}", chain(error));
-            if let Some(help) = error.help() {
-                anstream::eprintln!("  help: {help}");
-            }
+            headline(&chain(error));
+            help(error.help());
         }
     }
     ExitCode::from(error.code())
 }
 
 fn host_error(host: &str, error: &HostError) {
-    anstream::eprintln!("{host}: {}", chain(error));
+    eprintln(&format!("{host}: {}", chain(error)));
     for line in error.output().unwrap_or_default().lines() {
-        anstream::eprintln!("  | {line}");
+        eprintln(&format!("  | {line}"));
     }
-    if let Some(help) = error.help() {
-        anstream::eprintln!("  help: {help}");
+    help(error.help());
+}
+
+fn headline(text: &str) {
+    eprintln(&format!("{} {text}", "error:".red().bold()));
+}
+
+fn help(help: Option<String>) {
+    if let Some(help) = help {
+        eprintln(&format!("  {} {help}", "help:".cyan()));
+    }
+}
+
+/// What was typed, ready to be typed again.
+fn command_line() -> String {
+    std::env::args()
+        .skip(1)
+        .fold("quorate".to_owned(), |line, word| {
+            format!("{line} {}", quoted_if_needed(&word))
+        })
+}
+
+fn quoted_if_needed(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./,:=@%+".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        crate::host::shell::quote(word)
     }
 }
 

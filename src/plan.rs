@@ -130,17 +130,5 @@ fn digest(playbook: &Playbook, inventory: &Inventory, plays: &[PlannedPlay]) -> 
         .map(|play| (play.number, &play.hosts))
         .collect();
     let whole = serde_json::json!({ "playbook": playbook, "inventory": inventory, "hosts": hosts });
-    hex(&Sha256::digest(whole.to_string()))
-}
-
-/// Lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    crate::text::hex(&Sha256::digest(whole.to_string()))
 }

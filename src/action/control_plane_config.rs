@@ -19,7 +19,7 @@ use crate::cluster::plane::{Etcd, Plane, ailment};
 use crate::cluster::report;
 use crate::cluster::survey::{self, Look};
 use crate::host::command::{Command, Script};
-use crate::host::probe::{FileContent, Probe};
+use crate::host::probe::Probe;
 use crate::inventory::Role;
 
 const CONFIG: &str = "/etc/kubernetes/quorate/cluster.yaml";
@@ -56,7 +56,7 @@ impl Action for ControlPlaneConfig {
         let applied = own.and_then(|own| own.applied.as_deref());
         let wanted = wanted(cx);
         let will_change = cx.fleet.is_foreseen(&cx.node.name, Utf8Path::new(CONFIG));
-        if wanted.is_some() && applied == wanted && !will_change {
+        if applied.is_some() && applied == wanted.as_deref() && !will_change {
             return Ok(Check::Satisfied);
         }
         Ok(Check::needed(format!(
@@ -81,12 +81,8 @@ impl Action for ControlPlaneConfig {
 }
 
 /// The digest of the configuration that shall be in force.
-fn wanted<'a>(cx: &Context<'a>) -> Option<&'a str> {
-    let file = cx.facts().file(Utf8Path::new(CONFIG)).ok()?;
-    match &file.present()?.content {
-        FileContent::Sha256(digest) => Some(digest),
-        FileContent::Bytes(_) | FileContent::Directory | FileContent::Other => None,
-    }
+fn wanted(cx: &Context<'_>) -> Option<String> {
+    cx.facts().file(Utf8Path::new(CONFIG)).ok()?.present()?.sha256()
 }
 
 async fn run(effect: &Effect<'_>, script: Script) -> Result<String, ActionError> {
@@ -159,7 +155,7 @@ async fn turn(effect: &Effect<'_>) -> Result<Turn, ActionError> {
     let plane = Plane::read(effect.cx.inventory, &fleet);
     let wanted = wanted(&effect.cx);
     let mut others = plane.masters.iter().filter(|master| master.node.name != effect.cx.node.name);
-    let all = plane.unread.is_empty() && others.all(|other| other.applied.as_deref() == wanted);
+    let all = plane.unread.is_empty() && others.all(|other| other.applied == wanted);
     Ok(if all { Turn::Last } else { Turn::Earlier })
 }
 

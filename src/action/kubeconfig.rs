@@ -12,7 +12,7 @@ use crate::cluster::plane::{Member, Plane};
 use crate::cluster::report;
 use crate::host::command::{Command, Script};
 use crate::host::error::HostError;
-use crate::host::probe::{FileContent, Probe};
+use crate::host::probe::Probe;
 use crate::state;
 
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
@@ -121,12 +121,8 @@ fn judge(cx: &Context<'_>, held: Option<&Origin>, path: &Utf8Path) -> Check {
     Check::needed(format!("fetch the kubeconfig into {path}"))
 }
 
-fn digest<'a>(cx: &Context<'a>, master: &Member<'_>) -> Option<&'a str> {
-    let file = cx.fleet.of(&master.node.name).file(Utf8Path::new(ADMIN)).ok()?;
-    match &file.present()?.content {
-        FileContent::Sha256(digest) => Some(digest),
-        FileContent::Bytes(_) | FileContent::Directory | FileContent::Other => None,
-    }
+fn digest(cx: &Context<'_>, master: &Member<'_>) -> Option<String> {
+    cx.fleet.of(&master.node.name).file(Utf8Path::new(ADMIN)).ok()?.present()?.sha256()
 }
 
 fn server(cx: &Context<'_>) -> String {
@@ -145,6 +141,7 @@ fn with_server(config: &str, server: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::probe::FileContent;
     use crate::cluster::sample;
     use crate::host::probe::{FileState, Readings};
     use crate::testing::World;

@@ -84,7 +84,7 @@ fn path() -> String {
 
 /// Of a manifest its text; of a URL the URL, since only the cluster fetches it.
 fn digest(origin: &str, content: Option<&str>) -> String {
-    crate::plan::hex(&Sha256::digest(content.unwrap_or(origin)))
+    crate::text::hex(&Sha256::digest(content.unwrap_or(origin)))
 }
 
 fn check_bridge(cx: &Context<'_>) -> Result<Check, ActionError> {

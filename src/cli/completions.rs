@@ -2,7 +2,7 @@
 
 use clap_complete::Shell;
 
-use crate::error::Error;
+use crate::report::print;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -14,20 +14,16 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self) {
-        clap_complete::generate(
-            self.shell,
-            &mut super::command(),
-            "quorate",
-            &mut std::io::stdout(),
-        );
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut super::command(), "quorate", &mut script);
+        print(&String::from_utf8_lossy(&script));
     }
 }
 
-pub(super) fn man() -> Result<(), Error> {
+pub(super) fn man() {
+    let mut page = Vec::new();
     clap_mangen::Man::new(super::command())
-        .render(&mut std::io::stdout())
-        .map_err(|source| Error::Local {
-            doing: "write the manual page".to_owned(),
-            source,
-        })
+        .render(&mut page)
+        .expect("a page fits into memory");
+    print(&String::from_utf8_lossy(&page));
 }

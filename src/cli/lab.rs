@@ -3,12 +3,12 @@
 use std::os::unix::process::CommandExt;
 
 use camino::Utf8PathBuf;
-use clap::{Args, Subcommand, ValueEnum};
-use comfy_table::Table;
+use clap::{Args, Subcommand};
 
 use crate::operation::lab::{
     self, BootFrom, Content, HostState, HostStatus, LabError, LabName, LabOptions, Topology,
 };
+use crate::report::{self, Format};
 
 /// Boots, breaks and removes systemd hosts in namespaces on this computer.
 #[derive(Debug, Args)]
@@ -72,15 +72,9 @@ struct List {
     /// Only this lab.
     #[arg(long)]
     name: Option<LabName>,
-    /// How to print it.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
+    /// What to print on standard output.
+    #[arg(short, long, value_enum, default_value_t)]
     output: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Table,
-    Json,
 }
 
 #[derive(Debug, Args)]
@@ -152,7 +146,7 @@ fn bring_up(up: Up) -> Result<(), LabError> {
         },
     };
     let inventory = lab::up(&options)?;
-    anstream::println!("{inventory}");
+    report::println(inventory.as_str());
     Ok(())
 }
 
@@ -169,36 +163,33 @@ fn log_in(ssh: &Ssh) -> Result<(), LabError> {
 
 fn print(hosts: &[HostStatus], format: Format) {
     match format {
-        Format::Table => anstream::println!("{}", table(hosts)),
+        Format::Table => report::println(&table(hosts)),
         Format::Json => {
             let text = serde_json::to_string_pretty(hosts).expect("a status has string keys only");
-            anstream::println!("{text}");
+            report::println(&text);
         }
     }
 }
 
-fn table(hosts: &[HostStatus]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_header(["LAB", "HOST", "STATE", "ADDRESS", "PID"]);
-    for status in hosts {
-        let state = match status.state {
-            HostState::Running => "running",
-            HostState::Cut => "cut",
-            HostState::Stopped => "stopped",
-        };
-        let pid = status
+fn table(hosts: &[HostStatus]) -> String {
+    let rows = hosts.iter().map(row).collect();
+    report::table::table(&["lab", "host", "state", "address", "pid"], rows)
+        .unwrap_or_else(|| "No lab runs on this computer".to_owned())
+}
+
+fn row(status: &HostStatus) -> Vec<String> {
+    let state = match status.state {
+        HostState::Running => "running",
+        HostState::Cut => "cut",
+        HostState::Stopped => "stopped",
+    };
+    vec![
+        status.lab.to_string(),
+        status.host.name.clone(),
+        state.to_owned(),
+        status.host.address.to_string(),
+        status
             .pid
-            .map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        let address = status.host.address.to_string();
-        table.add_row([
-            status.lab.as_str(),
-            &status.host.name,
-            state,
-            &address,
-            &pid,
-        ]);
-    }
-    table
+            .map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+    ]
 }

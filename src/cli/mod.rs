@@ -5,6 +5,7 @@ mod completions;
 mod exec;
 mod lab;
 mod plan;
+mod probe_scripts;
 mod provision;
 mod render;
 mod runs;
@@ -66,6 +67,9 @@ enum Command {
     Completions(completions::Args),
     /// Print the manual page
     Man,
+    /// Write the script that a run reads each host with, for `make bench`
+    #[command(hide = true)]
+    ProbeScripts(probe_scripts::Args),
 }
 
 /// What every command that reads an inventory takes.
@@ -141,7 +145,11 @@ fn run(command: Command) -> Result<(), Error> {
             args.run();
             Ok(())
         }
-        Command::Man => completions::man(),
+        Command::Man => {
+            completions::man();
+            Ok(())
+        }
+        Command::ProbeScripts(args) => args.run(),
     }
 }
 
@@ -174,6 +182,7 @@ fn log_to_stderr(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .without_time()
         .init();
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use sha2::Digest as _;
 
 use super::command::{Script, Status};
 
@@ -180,6 +181,18 @@ impl Readings {
         self.units.extend(newer.units);
         self.sysctls.extend(newer.sysctls);
         self.scripts.extend(newer.scripts);
+    }
+}
+
+impl FileState {
+    /// A regular file's SHA-256, lower-case hex, by whichever of the two file probes it was read.
+    #[must_use]
+    pub fn sha256(&self) -> Option<String> {
+        match &self.content {
+            FileContent::Bytes(bytes) => Some(crate::text::hex(&sha2::Sha256::digest(bytes))),
+            FileContent::Sha256(digest) => Some(digest.clone()),
+            FileContent::Directory | FileContent::Other => None,
+        }
     }
 }
 

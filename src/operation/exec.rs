@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::host::command::{Command, Output, Status};
 use crate::host::error::HostError;
 use crate::inventory::Node;
-use crate::report::{Format, print, println};
+use crate::report::{Format, eprintln, print, println};
 
 /// Version of the JSON object.
 const VERSION: u32 = 1;
@@ -54,7 +54,7 @@ pub async fn exec(session: &Session, words: &[String]) -> Result<(), Error> {
         Format::Json => println(&as_json(words, &answers).to_string()),
         Format::Table => {
             print(&as_text(&answers));
-            anstream::eprintln!("{}", summary(&answers));
+            eprintln(&summary(&answers));
         }
     }
     match exit_code(&answers) {

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 
 /// One task that would not leave its host as it is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub struct Pending {
     /// The task.
@@ -23,7 +23,7 @@ pub struct Pending {
 }
 
 /// What would happen.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// This change.

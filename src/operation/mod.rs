@@ -7,6 +7,7 @@ pub mod forecast;
 pub mod lab;
 pub mod plan;
 pub mod preflight;
+pub mod probe_scripts;
 pub mod provision;
 pub mod render;
 pub mod runs;
@@ -26,11 +27,12 @@ use crate::host::error::HostError;
 use crate::host::host_key::NewHostKeys;
 use crate::host::probe::Probe;
 use crate::host::ssh::ConnectOptions;
+use crate::input::Colour;
 use crate::inventory::select::{SelectError, Selector};
 use crate::inventory::{Inventory, Node};
 use crate::plan::Plan;
 use crate::playbook::Playbook;
-use crate::report::Format;
+use crate::report::{Format, eprintln};
 use crate::template::Templates;
 
 /// What the command line says for every command that talks to hosts.
@@ -70,7 +72,7 @@ impl Session {
     pub fn open(settings: Settings) -> Result<Self, Error> {
         let loaded = Inventory::load(&settings.inventory)?;
         for warning in &loaded.warnings {
-            anstream::eprintln!("warning: {warning}");
+            eprintln(&warning.render(Colour::Always));
         }
         let mut inventory = loaded.inventory;
         if settings.overlay.is_some() {
@@ -153,19 +155,25 @@ impl Session {
 
     /// Everything that a plan and its preflight want read, per host.
     fn probes(&self, plan: &Plan, hosts: &Hosts) -> Vec<(String, Vec<Probe>)> {
+        hosts
+            .iter()
+            .map(|host| (host.node.name.clone(), self.probes_of(plan, &host.node)))
+            .collect()
+    }
+
+    /// Everything that a plan and its preflight want read of one host.
+    #[must_use]
+    pub fn probes_of(&self, plan: &Plan, node: &Node) -> Vec<Probe> {
         let fleet = Fleet::default();
-        let of_host = |node: &Node| {
-            let cx = self.context(node, &fleet);
-            let mut probes = preflight::probes(&self.inventory, node);
-            probes.extend(
-                plan.steps_of(&node.name)
-                    .flat_map(|(_, _, step)| step.action.probes(&cx)),
-            );
-            probes.sort();
-            probes.dedup();
-            (node.name.clone(), probes)
-        };
-        hosts.iter().map(|host| of_host(&host.node)).collect()
+        let cx = self.context(node, &fleet);
+        let mut probes = preflight::probes(&self.inventory, node);
+        probes.extend(
+            plan.steps_of(&node.name)
+                .flat_map(|(_, _, step)| step.action.probes(&cx)),
+        );
+        probes.sort();
+        probes.dedup();
+        probes
     }
 
     /// Renders once, offline, every file of the plan: an overlay that cannot render is refused here.

@@ -5,7 +5,7 @@
 //! was left to change.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ use crate::error::Error;
 use crate::host::Hosts;
 use crate::host::command::{Command, Script};
 use crate::plan::Plan;
-use crate::report::{EventsFile, Format, screen};
+use crate::report::table::wrapped;
+use crate::report::{EventsFile, Format, eprint, eprintln, screen};
 
 /// How long a piece of work that an earlier run left behind may take to end.
 const LEFTOVER_JOB: Duration = Duration::from_secs(15 * 60);
@@ -100,7 +101,10 @@ pub async fn follow_leftovers(
         if jobs.is_empty() {
             continue;
         }
-        let what = format!("{} still running from an earlier run: waiting for it", jobs.join(", "));
+        let what = format!(
+            "{} still running from an earlier run: waiting for it",
+            jobs.join(", ")
+        );
         tell(&host.node.name, what);
         let wait = Script::new(
             "wait-for-units",
@@ -132,12 +136,12 @@ async fn read_back(
     session.read(plan, hosts, reader).await?;
     let left = forecast(session, plan, &reader.fleet())?;
     for pending in &left {
-        anstream::eprintln!(
+        eprintln(&format!(
             "{}: {}: read back: {}",
             pending.task.host,
             pending.step,
             summary_of(&pending.verdict)
-        );
+        ));
     }
     Ok(left.len())
 }
@@ -219,7 +223,11 @@ fn confirm(session: &Session, pending: &[Pending]) -> Result<(), Error> {
                 .map(|count| format!("{} {count}", node.name))
         })
         .collect();
-    anstream::eprintln!("{} changes are needed: {}", pending.len(), hosts.join(", "));
+    let needed = match pending.len() {
+        1 => "1 change is needed".to_owned(),
+        count => format!("{count} changes are needed"),
+    };
+    eprintln(&wrapped(&format!("{needed}: "), &hosts.join(", ")));
     if session.settings.yes {
         return Ok(());
     }
@@ -230,8 +238,7 @@ fn confirm(session: &Session, pending: &[Pending]) -> Result<(), Error> {
             ],
         });
     }
-    anstream::eprint!("Make them? Only `yes` goes on (`quorate plan` shows each): ");
-    let _ = std::io::stderr().flush();
+    eprint("Make them? Only `yes` goes on (`quorate plan` shows each): ");
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     if read.is_ok() && answer.trim() == "yes" {
@@ -263,7 +270,7 @@ fn finish(
     match summary.result {
         RunResult::Done => Ok(()),
         RunResult::Failed => Err(Error::Failed {
-            failed: summary.failed.len(),
+            failed: summary.failed.len() + left,
         }),
         RunResult::Interrupted => Err(Error::Interrupted),
     }
@@ -297,12 +304,6 @@ fn print_summary(session: &Session, run: &RunId, hosts: &Hosts, summary: &Summar
             } else {
                 crate::report::println(&format!(
                     "{changed} changed, {unchanged} held already, {failed} failed ({seconds:.1} s)"
-                ));
-            }
-            if summary.result != RunResult::Done {
-                crate::report::println(&format!(
-                    "Run the same command again to continue: `quorate provision -i {}`",
-                    session.settings.inventory
                 ));
             }
         }

@@ -2,14 +2,18 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{Table, presets};
 use serde_json::json;
 
 use crate::engine::event::{Event, Outcome, Record, RunId};
 use crate::engine::{EngineError, journal};
 use crate::error::Error;
-use crate::report::Format;
 use crate::report::lines::seconds;
+use crate::report::table::{table, wrapped};
+use crate::report::{Format, print, println};
+use crate::text::escape;
+
+/// Letters of a run's id that are shown: its end is random, its beginning a time.
+const SHOWN: usize = 12;
 
 /// Lists the runs of a cluster, newest last.
 pub fn list(cluster: &str, format: Format) {
@@ -20,30 +24,13 @@ pub fn list(cluster: &str, format: Format) {
     match format {
         Format::Json => {
             let rows: Vec<_> = rows.iter().map(Row::json).collect();
-            crate::report::println(&json!({ "cluster": cluster, "runs": rows }).to_string());
-        }
-        Format::Table if rows.is_empty() => {
-            crate::report::println(&format!("No runs of {cluster} are on this computer"))
+            println(&json!({ "cluster": cluster, "runs": rows }).to_string());
         }
         Format::Table => {
-            let mut table = Table::new();
-            table.load_style(presets::NOTHING).set_header([
-                "RUN",
-                "STARTED",
-                "OPERATION",
-                "RESULT",
-                "CHANGED",
-            ]);
-            for row in rows {
-                table.add_row([
-                    row.run,
-                    row.started,
-                    row.operation,
-                    row.result,
-                    row.changed.to_string(),
-                ]);
-            }
-            crate::report::println(&table.to_string());
+            let rows = rows.into_iter().map(Row::cells).collect();
+            let header = ["run", "started", "operation", "result", "changed"];
+            let nothing = || format!("No runs of {cluster} are on this computer");
+            println(&table(&header, rows).unwrap_or_else(nothing));
         }
     }
 }
@@ -55,10 +42,10 @@ pub fn show(cluster: &str, run: &str, format: Format) -> Result<(), Error> {
     match format {
         Format::Json => {
             for record in &records {
-                crate::report::println(&json!(record).to_string());
+                println(&json!(record).to_string());
             }
         }
-        Format::Table => crate::report::print(&time_line(&records)),
+        Format::Table => print(&time_line(&records)),
     }
     Ok(())
 }
@@ -97,6 +84,13 @@ impl Row {
             }
         }
         row
+    }
+
+    fn cells(self) -> Vec<String> {
+        let id = self.run.get(self.run.len().saturating_sub(SHOWN)..);
+        let id = id.unwrap_or(&self.run).to_owned();
+        let changed = self.changed.to_string();
+        vec![id, self.started, self.operation, self.result, changed]
     }
 
     fn json(&self) -> serde_json::Value {
@@ -145,11 +139,14 @@ fn time_line(records: &[Record]) -> String {
             held += 1;
             continue;
         };
-        let _ = writeln!(text, "{at:>9}  {line}");
+        let _ = writeln!(text, "{}", wrapped(&format!("{at:>9}  "), &escape(&line)));
     }
-    let _ = writeln!(text, "{:>9}  {held} tasks held already", "");
+    let mut last = vec![format!("{held} tasks held already")];
     for (task, step) in journal::interrupted(records) {
-        let _ = writeln!(text, "{:>9}  {}: `{step}` was interrupted", "", task.host);
+        last.push(format!("{}: `{step}` was interrupted", task.host));
+    }
+    for line in last {
+        let _ = writeln!(text, "{}", wrapped(&" ".repeat(11), &escape(&line)));
     }
     text
 }

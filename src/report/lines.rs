@@ -17,7 +17,7 @@ impl Listener for Lines {
             self.summaries.insert(task.clone(), change.summary.clone());
         }
         for line in text(&record.event, &self.summaries) {
-            anstream::eprintln!("{line}");
+            super::eprintln(&line);
         }
     }
 }

@@ -33,6 +33,17 @@ pub fn println(text: &str) {
     print(&format!("{text}\n"));
 }
 
+/// Prints to standard error. Whoever reads it may go away too (`2>&1 | head`): a run goes on without.
+pub fn eprint(text: &str) {
+    let mut out = anstream::stderr();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// [`eprint`] with a newline.
+pub fn eprintln(text: &str) {
+    eprint(&format!("{text}\n"));
+}
+
 /// The listener that fits where standard error goes: bars on a terminal, plain lines otherwise.
 #[must_use]
 pub fn screen() -> Box<dyn Listener> {

@@ -67,8 +67,8 @@ impl Bars {
     fn say(&self, event: &Event) {
         for line in lines::text(event, &self.summaries) {
             match &self.bar {
-                Some(bar) => bar.suspend(|| anstream::eprintln!("{line}")),
-                None => anstream::eprintln!("{line}"),
+                Some(bar) => bar.suspend(|| super::eprintln(&line)),
+                None => super::eprintln(&line),
             }
         }
     }

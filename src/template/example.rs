@@ -25,7 +25,7 @@ pub(super) fn variables() -> &'static Value {
     EXAMPLE.get_or_init(|| {
         let inventory = inventory();
         let (fleet, templates) = (Fleet::default(), Templates::none());
-        let example = inventory.nodes.iter().map(|node| {
+        let mut examples = inventory.nodes.iter().map(|node| {
             let variables = Variables::new(&Context {
                 inventory: &inventory,
                 node,
@@ -34,7 +34,7 @@ pub(super) fn variables() -> &'static Value {
             });
             serde_json::to_value(variables).unwrap_or_default()
         });
-        example.last().unwrap_or_default()
+        examples.next_back().unwrap_or_default()
     })
 }
 

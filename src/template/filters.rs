@@ -1,4 +1,8 @@
 //! Filters: how values get into the syntax of a configuration file without ever becoming syntax themselves.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "tera passes a filter's arguments by value"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -15,6 +15,8 @@ mod overlay;
 mod scan;
 mod variables;
 
+use std::fmt::Write as _;
+
 use camino::Utf8Path;
 use rust_embed::RustEmbed;
 use serde_json::{Map, Value};
@@ -224,7 +226,7 @@ fn render_message(name: &str, error: &tera::Error) -> String {
     let mut message = format!("failed to render {name}: {error}");
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        message.push_str(&format!("\ncaused by: {error}"));
+        let _ = write!(message, "\ncaused by: {error}");
         cause = error.source();
     }
     message

@@ -238,14 +238,28 @@ fn report(what: &str, figures: &Figures, bound_ms: u128) {
 }
 
 fn vip_holders(status: &Value) -> usize {
-    status["vip"]["holders"].as_array().map_or(0, Vec::len)
+    status["virtual_ip"]["holders"]
+        .as_array()
+        .map_or(0, Vec::len)
 }
 
 fn vip_holder(status: &Value) -> String {
-    status["vip"]["holders"][0]
+    status["virtual_ip"]["holders"][0]
         .as_str()
         .unwrap_or_default()
         .to_owned()
+}
+
+fn member_id(status: &Value, master: &str) -> String {
+    let masters = status["masters"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let own = masters
+        .iter()
+        .find(|it| it["name"] == master)
+        .unwrap_or_else(|| panic!("{master} in {status:#}"));
+    own["etcd"]["id"].as_str().unwrap_or_default().to_owned()
 }
 
 fn is_whole(status: &Value) -> bool {

@@ -9,11 +9,12 @@ use serde_json::json;
 
 use crate::support::{Cluster, SAMPLES};
 
-const LOAD_BALANCER: [&str; 4] = [
+const LOAD_BALANCER: [&str; 5] = [
     "haproxy/haproxy.cfg",
     "haproxy/override.conf",
     "keepalived/check_haproxy",
     "keepalived/keepalived.conf",
+    "keepalived/override.conf",
 ];
 const NODE: [&str; 5] = [
     "containerd/config.toml",

@@ -13,12 +13,12 @@ use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 
 use super::cgroup::Cgroup;
+use super::disk::unmount_below;
 use super::error::LabError;
 use super::gate;
-use super::machine::unmount_below;
 use super::record::Lock;
 use super::say;
-use crate::plan::hex;
+use crate::text::hex;
 
 #[derive(RustEmbed)]
 #[folder = "vagrant/lab"]

@@ -118,10 +118,10 @@ pub fn judge(inventory: &Inventory, fleet: &Fleet) -> Verdict {
 pub fn refuse(inventory: &Inventory, fleet: &Fleet) -> Result<(), Error> {
     let verdict = judge(inventory, fleet);
     for finding in &verdict.warnings {
-        anstream::eprintln!("warning: {finding}");
+        crate::report::eprintln(&format!("warning: {finding}"));
     }
     for finding in &verdict.refusals {
-        anstream::eprintln!("refused: {finding}");
+        crate::report::eprintln(&format!("refused: {finding}"));
     }
     if !verdict.is_refusal() {
         return Ok(());

@@ -10,7 +10,10 @@ use crate::host::probe::FileState;
 use crate::template::example;
 use crate::testing::{World, debian};
 
-fn on(interfaces: &[(&str, &[([u8; 4], u8)])]) -> Machine {
+/// Addresses with their prefix lengths.
+type Held<'a> = &'a [([u8; 4], u8)];
+
+fn on(interfaces: &[(&str, Held<'_>)]) -> Machine {
     let interfaces = interfaces.iter().map(|(name, addresses)| Interface {
         name: (*name).to_owned(),
         mac: String::new(),
