@@ -81,7 +81,7 @@ pub(super) fn store(world: &mut World, host: &str, turn: &str) -> Result<Ended, 
         let map = serde_json::json!({ "metadata": { "name": "kubeadm-config" }, "data": { "ClusterConfiguration": text } });
         world.ask(cluster, "PATCH", "/api/v1/namespaces/kube-system/configmaps/kubeadm-config", Some(map));
     }
-    let digest = crate::plan::hex(&<sha2::Sha256 as sha2::Digest>::digest(text));
+    let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(text));
     let files = &mut world.machine(host).files;
     files.put(format!("{QUORATE}/applied"), format!("{digest}\n"), 0o644, now);
     files.remove_below(WORK);

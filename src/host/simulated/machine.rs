@@ -102,18 +102,8 @@ impl Machine {
         };
         let hosts = "127.0.0.1 localhost\n";
         machine.files.put("/etc/hosts", hosts, 0o644, now);
-        machine.files.put(
-            "/etc/fstab",
-            "/dev/vda1 / ext4 defaults 0 1\n/dev/vda2 none swap sw 0 0\n",
-            0o644,
-            now,
-        );
-        machine.files.put(
-            "/etc/apt/sources.list",
-            "deb http://deb.debian.org/debian bookworm main\n",
-            0o644,
-            now,
-        );
+        machine.files.put("/etc/fstab", "/dev/vda1 / ext4 defaults 0 1\n/dev/vda2 none swap sw 0 0\n", 0o644, now);
+        machine.files.put("/etc/apt/sources.list", "deb http://deb.debian.org/debian bookworm main\n", 0o644, now);
         machine
     }
 
@@ -135,34 +125,19 @@ impl Machine {
         if let Some(at) = self.boots_at {
             return Some(at);
         }
-        let jobs = self
-            .jobs
-            .values()
-            .filter(|job| job.status.is_none())
-            .map(|job| job.due);
-        let undos = self
-            .undos
-            .values()
-            .filter(|undo| !undo.fired)
-            .map(|undo| undo.due);
-        let pods = self
-            .pods
-            .values()
-            .flat_map(Pod::comes_up_at)
-            .filter(|at| *at > settled);
+        let jobs = self.jobs.values().filter(|job| job.status.is_none()).map(|job| job.due);
+        let undos = self.undos.values().filter(|undo| !undo.fired).map(|undo| undo.due);
+        let pods = self.pods.values().flat_map(Pod::comes_up_at).filter(|at| *at > settled);
         jobs.chain(undos).chain(pods).min()
     }
 }
 
 fn sysctls() -> BTreeMap<String, String> {
-    [
-        ("net.ipv4.ip_forward", "0"),
-        ("net.bridge.bridge-nf-call-iptables", ""),
-    ]
-    .into_iter()
-    .filter(|(_, value)| !value.is_empty())
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect()
+    [("net.ipv4.ip_forward", "0"), ("net.bridge.bridge-nf-call-iptables", "")]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 impl World {
@@ -231,11 +206,7 @@ impl Machine {
     fn load_at_boot(&mut self) {
         for path in self.files.list("/etc/modules-load.d") {
             let text = self.files.text(&path).unwrap_or_default().to_owned();
-            for name in text
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            {
+            for name in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
                 self.load_module(name);
             }
         }
@@ -243,9 +214,7 @@ impl Machine {
             self.apply_sysctls(&path);
         }
         let fstab = self.files.text("/etc/fstab").unwrap_or_default();
-        let swaps = |line: &str| {
-            !line.trim_start().starts_with('#') && line.split_whitespace().nth(2) == Some("swap")
-        };
+        let swaps = |line: &str| !line.trim_start().starts_with('#') && line.split_whitespace().nth(2) == Some("swap");
         self.swap = if fstab.lines().any(swaps) { 1 << 30 } else { 0 };
     }
 
@@ -263,15 +232,11 @@ impl Machine {
     /// `sysctl -p FILE`.
     pub(super) fn apply_sysctls(&mut self, path: &str) {
         let text = self.files.text(path).unwrap_or_default().to_owned();
-        for line in text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with(['#', ';']))
-        {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
             if let Some((name, value)) = line.split_once('=') {
                 let name = name.trim().trim_start_matches('-');
                 if !name.starts_with("net.bridge.") || self.modules.contains("br_netfilter") {
-                    self.sysctls
-                        .insert(name.to_owned(), value.trim().to_owned());
+                    self.sysctls.insert(name.to_owned(), value.trim().to_owned());
                 }
             }
         }

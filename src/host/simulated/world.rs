@@ -52,8 +52,7 @@ impl World {
     /// Bare machines.
     #[must_use]
     pub fn new(inventory: &Inventory) -> Self {
-        let machine =
-            |node: &crate::inventory::Node| (node.name.clone(), Machine::bare(node, BEGINNING));
+        let machine = |node: &crate::inventory::Node| (node.name.clone(), Machine::bare(node, BEGINNING));
         Self {
             machines: inventory.nodes.iter().map(machine).collect(),
             etcd: Vec::new(),
@@ -92,9 +91,7 @@ impl World {
     /// # Panics
     /// If there is none: a bug of the test.
     pub fn machine(&mut self, host: &str) -> &mut Machine {
-        self.machines
-            .get_mut(host)
-            .expect("a machine of the inventory")
+        self.machines.get_mut(host).expect("a machine of the inventory")
     }
 
     /// A fresh number.
@@ -106,9 +103,7 @@ impl World {
     /// Makes everything happen that is due by now.
     pub fn advance(&mut self) {
         let instant = Instant::now();
-        let passed = self.seen.map_or(Duration::ZERO, |seen| {
-            instant.saturating_duration_since(seen)
-        });
+        let passed = self.seen.map_or(Duration::ZERO, |seen| instant.saturating_duration_since(seen));
         self.seen = Some(instant);
         self.pass(passed);
     }
@@ -126,11 +121,7 @@ impl World {
 
     fn next_due(&self) -> Option<(u64, String)> {
         let due = |machine: &Machine| machine.next_due(self.settled);
-        let next = self
-            .machines
-            .values()
-            .filter_map(|machine| Some((due(machine)?, &machine.name)))
-            .min();
+        let next = self.machines.values().filter_map(|machine| Some((due(machine)?, &machine.name))).min();
         next.map(|(due, name)| (due, name.clone()))
     }
 
@@ -163,25 +154,16 @@ impl World {
     /// Ends when the operator who connected last has died.
     #[must_use]
     pub fn death(&self) -> CancellationToken {
-        self.operators
-            .values()
-            .next_back()
-            .cloned()
-            .unwrap_or_default()
+        self.operators.values().next_back().cloned().unwrap_or_default()
     }
 
     pub(super) fn is_alive(&self, operator: u64) -> bool {
-        self.operators
-            .get(&operator)
-            .is_some_and(|token| !token.is_cancelled())
+        self.operators.get(&operator).is_some_and(|token| !token.is_cancelled())
     }
 
     pub(super) fn strike(&mut self, what: What, host: &str, operator: u64) {
         match what {
-            What::LoseConnection => self
-                .machine(host)
-                .locks
-                .retain(|_, lock| lock.operator != operator),
+            What::LoseConnection => self.machine(host).locks.retain(|_, lock| lock.operator != operator),
             What::Reboot => self.reboot(host),
             What::OperatorDies => self.kill_operator(operator),
         }
