@@ -245,7 +245,7 @@ pub fn essence(world: &World) -> String {
 
 /// Whether a file's content differs from world to world though all is the same.
 fn varies(path: &str) -> bool {
-    let of_founder = path.ends_with("/etcd.yaml") || path.ends_with("/10-quorate.conflist") || path.ends_with("/kubelet.conf") || path.contains("sans");
+    let of_founder = path.ends_with("/etcd.yaml") || path.ends_with("/10-quorate.conflist") || path.ends_with("/kubelet.conf") || path.ends_with("/applied");
     path.contains("/pki/") || path.contains("/var/lib/etcd/") || path.ends_with(".env") || path.ends_with("kubernetes-ca.crt") || of_founder
 }
 
