@@ -161,7 +161,6 @@ async fn turn(effect: &Effect<'_>) -> Result<Turn, ActionError> {
 
 #[cfg(test)]
 mod tests {
-    use crate::host::probe::FileContent;
     use super::*;
     use crate::cluster::report::Report;
     use crate::cluster::sample;
