@@ -54,8 +54,8 @@ impl Action for NodeMetadata {
             let Some(node) = NodeObject::parse(&response.body) else {
                 break;
             };
-            let patch = patch(&effect.cx, &node);
-            let response = api::succeed(master, &path, Request::MergePatch(&patch), 409).await?;
+            let merged = patch(&effect.cx, &node);
+            let response = api::succeed(master, &path, Request::MergePatch(&merged), 409).await?;
             if response.code != 409 {
                 return Ok(());
             }
