@@ -83,12 +83,15 @@ impl World {
     /// A member that was added and has never started; one that has is refused: `member … has already been bootstrapped`.
     fn enter(&mut self, machine: &Machine) -> Option<Data> {
         let url = peer_url(machine);
-        let index = self.etcd.len().checked_sub(1)?;
-        let cluster = self.etcd.get_mut(index)?;
-        let member = cluster
-            .members
-            .iter_mut()
-            .find(|member| member.peer_url == url && member.name.is_empty())?;
+        let clusters = self.etcd.iter_mut().enumerate();
+        let (index, member) = clusters
+            .filter_map(|(index, cluster)| {
+                let mut members = cluster.members.iter_mut();
+                let own =
+                    members.find(|member| member.peer_url == url && member.name.is_empty())?;
+                Some((index, own))
+            })
+            .next()?;
         machine.name.clone_into(&mut member.name);
         Some((index, member.id))
     }
