@@ -8,12 +8,15 @@ use std::collections::BTreeMap;
 use common::{Bench, End, tail, with_clock};
 use quorate::action::AnyAction;
 use quorate::engine::event::{Event, Outcome, Record};
-use quorate::operation::forecast::forecast;
 use quorate::engine::reader::Reader;
+use quorate::operation::forecast::forecast;
 
 /// Holds on a simulated host before anything was done, by its nature.
 const HOLDS_AT_FIRST: &[(&str, &str)] = &[
-    ("control-plane-config", "a bare host gets the configuration with its init or join"),
+    (
+        "control-plane-config",
+        "a bare host gets the configuration with its init or join",
+    ),
     ("no-join-material", "there is none before a join"),
     ("registries", "the inventory names none"),
 ];
@@ -31,17 +34,27 @@ fn a_bare_host_needs_every_action() {
     let hosts = simulation.hosts();
     let reader = Reader::new(&hosts);
     let pending = with_clock(async {
-        bench.session.read(&bench.plan, &hosts, &reader).await.expect("read");
+        bench
+            .session
+            .read(&bench.plan, &hosts, &reader)
+            .await
+            .expect("read");
         forecast(&bench.session, &bench.plan, &reader.fleet()).expect("judged")
     });
     let mut needed: BTreeMap<String, bool> = BTreeMap::new();
     for play in &bench.plan.plays {
         for (index, step) in play.steps.iter().enumerate() {
-            let is_pending = pending.iter().any(|task| task.task.play == play.number && task.task.step == index + 1);
+            let is_pending = pending
+                .iter()
+                .any(|task| task.task.play == play.number && task.task.step == index + 1);
             *needed.entry(name(&step.action)).or_default() |= is_pending;
         }
     }
-    let holds: Vec<&str> = needed.iter().filter(|(_, needed)| !**needed).map(|(name, _)| name.as_str()).collect();
+    let holds: Vec<&str> = needed
+        .iter()
+        .filter(|(_, needed)| !**needed)
+        .map(|(name, _)| name.as_str())
+        .collect();
     let known: Vec<&str> = HOLDS_AT_FIRST.iter().map(|(name, _)| *name).collect();
     assert_eq!(holds, known, "what holds on a bare host");
 }
@@ -54,15 +67,26 @@ fn what_was_applied_is_proved_and_not_applied_again() {
         let (end, first) = bench.run(&simulation).await;
         assert!(matches!(end, End::Done { .. }), "{end:?}\n{}", tail(&first));
         let (end, second) = bench.run(&simulation).await;
-        assert!(matches!(end, End::Done { changed: 0, .. }), "{end:?}\n{}", tail(&second));
+        assert!(
+            matches!(end, End::Done { changed: 0, .. }),
+            "{end:?}\n{}",
+            tail(&second)
+        );
         let (first, second) = (outcomes(&first.records()), outcomes(&second.records()));
         for play in &bench.plan.plays {
             for (index, step) in play.steps.iter().enumerate() {
                 for host in &play.hosts {
                     let task = play.task(index, host).to_string();
                     let action = name(&step.action);
-                    assert!(first.contains_key(&task), "`{action}` ({task}) was not tried");
-                    assert_eq!(second.get(&task), Some(&Outcome::Unchanged), "`{action}` ({task}) was done again");
+                    assert!(
+                        first.contains_key(&task),
+                        "`{action}` ({task}) was not tried"
+                    );
+                    assert_eq!(
+                        second.get(&task),
+                        Some(&Outcome::Unchanged),
+                        "`{action}` ({task}) was done again"
+                    );
                 }
             }
         }
@@ -85,10 +109,22 @@ fn every_action_changed_something_somewhere() {
             *changed.entry(name(&step.action)).or_default() |= is_changed;
         }
     }
-    let idle: Vec<&String> = changed.iter().filter(|(_, changed)| !**changed).map(|(name, _)| name).collect();
+    let idle: Vec<&String> = changed
+        .iter()
+        .filter(|(_, changed)| !**changed)
+        .map(|(name, _)| name)
+        .collect();
     // Nothing registers a registry, leaves join material or changes the configuration in a clean run, and a simulated Node is
     // ready at once.
-    assert_eq!(idle, ["control-plane-config", "no-join-material", "node-ready", "registries"]);
+    assert_eq!(
+        idle,
+        [
+            "control-plane-config",
+            "no-join-material",
+            "node-ready",
+            "registries"
+        ]
+    );
 }
 
 fn outcomes(records: &[Record]) -> BTreeMap<String, Outcome> {

@@ -18,9 +18,16 @@ fn sample() -> Utf8PathBuf {
 #[test]
 fn a_journal_of_the_first_format_is_read_whole() {
     let records = journal::read_file(&sample()).expect("readable");
-    let lines = std::fs::read_to_string(sample()).expect("readable").lines().count();
+    let lines = std::fs::read_to_string(sample())
+        .expect("readable")
+        .lines()
+        .count();
     assert_eq!(records.len(), lines);
-    assert!(records.iter().all(|record| record.v == 1 && record.event != Event::Unknown));
+    assert!(
+        records
+            .iter()
+            .all(|record| record.v == 1 && record.event != Event::Unknown)
+    );
     assert!(journal::interrupted(&records).is_empty());
     assert_eq!(FORMAT, 1, "a new format needs a sample of its own");
 }
@@ -72,11 +79,29 @@ fn a_run_that_died_with_its_journal_is_continued() {
             assert!(matches!(end, End::Died), "call {call}: {end:?}");
             let records = journal::read(&bench.session.inventory.name, &run).expect("readable");
             let open = journal::interrupted(&records);
-            let struck = simulation.world().calls.get(call).map(|call| call.host.clone());
-            let is_effect = simulation.world().calls.get(call).is_some_and(|call| call.kind != quorate::host::simulated::record::Kind::Probe);
-            assert!(!is_effect || open.iter().any(|(task, _)| Some(&task.host) == struck.as_ref()), "call {call}: {open:?}");
+            let struck = simulation
+                .world()
+                .calls
+                .get(call)
+                .map(|call| call.host.clone());
+            let is_effect = simulation
+                .world()
+                .calls
+                .get(call)
+                .is_some_and(|call| call.kind != quorate::host::simulated::record::Kind::Probe);
+            assert!(
+                !is_effect
+                    || open
+                        .iter()
+                        .any(|(task, _)| Some(&task.host) == struck.as_ref()),
+                "call {call}: {open:?}"
+            );
             let (end, said) = bench.run(&simulation).await;
-            assert!(matches!(end, End::Done { .. }), "call {call}: {end:?}\n{}", tail(&said));
+            assert!(
+                matches!(end, End::Done { .. }),
+                "call {call}: {end:?}\n{}",
+                tail(&said)
+            );
         });
     }
 }

@@ -34,10 +34,20 @@ fn a_second_run_changes_nothing_and_costs_one_round_trip_per_host() {
         let simulation = bench.simulation();
         with_clock(async {
             let (end, said) = bench.run(&simulation).await;
-            assert!(matches!(end, End::Done { .. }), "{playbook}: {end:?}\n{}", tail(&said));
-            nothing_changes(&bench, &simulation).await.unwrap_or_else(|why| panic!("{playbook}: {why}"));
+            assert!(
+                matches!(end, End::Done { .. }),
+                "{playbook}: {end:?}\n{}",
+                tail(&said)
+            );
+            nothing_changes(&bench, &simulation)
+                .await
+                .unwrap_or_else(|why| panic!("{playbook}: {why}"));
             let world = simulation.world();
-            assert!(world.violations.is_empty(), "{playbook}: {:?}", world.violations);
+            assert!(
+                world.violations.is_empty(),
+                "{playbook}: {:?}",
+                world.violations
+            );
         });
     }
 }
@@ -48,7 +58,10 @@ fn a_fault_at_any_remote_call_is_made_good_by_running_again() {
         let began = Instant::now();
         let reference = reference(&playbook);
         let mut faults = faults(&reference.calls, stride());
-        if let Some(sample) = std::env::var("QUORATE_SAMPLE").ok().and_then(|text| text.parse::<usize>().ok()) {
+        if let Some(sample) = std::env::var("QUORATE_SAMPLE")
+            .ok()
+            .and_then(|text| text.parse::<usize>().ok())
+        {
             faults = faults.into_iter().step_by(sample).collect();
         }
         let failures = try_all(&playbook, &reference, &faults);
@@ -58,17 +71,30 @@ fn a_fault_at_any_remote_call_is_made_good_by_running_again() {
             faults.len(),
             began.elapsed().as_secs_f64()
         );
-        assert!(failures.is_empty(), "{} of {} cases:\n{}", failures.len(), faults.len(), summary(&failures));
+        assert!(
+            failures.is_empty(),
+            "{} of {} cases:\n{}",
+            failures.len(),
+            faults.len(),
+            summary(&failures)
+        );
     }
 }
 
 fn summary(failures: &[String]) -> String {
-    failures.iter().take(25).map(|line| format!("- {line}\n")).collect()
+    failures
+        .iter()
+        .take(25)
+        .map(|line| format!("- {line}\n"))
+        .collect()
 }
 
 /// The rarer faults are tried at every so-manieth place.
 fn stride() -> usize {
-    std::env::var("QUORATE_STRIDE").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+    std::env::var("QUORATE_STRIDE")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(5)
 }
 
 fn reference(playbook: &str) -> Reference {
@@ -95,7 +121,13 @@ fn named(bench: &Bench, text: String) -> String {
 fn faults(calls: &[Call], stride: usize) -> Vec<Fault> {
     let mut faults = Vec::new();
     for call in calls {
-        let mut at = |when, what| faults.push(Fault { call: call.number, when, what });
+        let mut at = |when, what| {
+            faults.push(Fault {
+                call: call.number,
+                when,
+                what,
+            })
+        };
         at(When::Before, What::LoseConnection);
         if call.kind == Kind::Probe {
             continue;
@@ -163,7 +195,10 @@ async fn try_one(bench: &Bench, reference: &Reference, fault: Fault) -> Result<(
     if essence == reference.essence {
         return Ok(());
     }
-    Err(format!("it came to other hosts: {}", difference(&reference.essence, &essence)))
+    Err(format!(
+        "it came to other hosts: {}",
+        difference(&reference.essence, &essence)
+    ))
 }
 
 /// Runs until everything holds.
@@ -197,15 +232,23 @@ async fn nothing_changes(bench: &Bench, simulation: &Simulation) -> Result<(), S
     let hosts = bench.plan.hosts(&bench.session.inventory).len();
     if calls.len() != hosts || !probes_only {
         let shown: Vec<&str> = calls.iter().map(|call| call.what.as_str()).collect();
-        return Err(format!("the run after cost {} calls: {}", calls.len(), shown.join(", ")));
+        return Err(format!(
+            "the run after cost {} calls: {}",
+            calls.len(),
+            shown.join(", ")
+        ));
     }
     Ok(())
 }
 
 fn started(said: &Said) -> String {
     let text = said.text();
-    let lines = text.lines().filter(|line| line.contains("task-started") || line.contains("found"));
-    lines.map(|line| line.chars().take(300).collect::<String>() + "\n").collect()
+    let lines = text
+        .lines()
+        .filter(|line| line.contains("task-started") || line.contains("found"));
+    lines
+        .map(|line| line.chars().take(300).collect::<String>() + "\n")
+        .collect()
 }
 
 fn invariants(world: &World) -> Result<(), String> {
@@ -213,22 +256,37 @@ fn invariants(world: &World) -> Result<(), String> {
         return Err(violation.clone());
     }
     let members = world.etcd.iter().flat_map(|cluster| &cluster.members);
-    let learner = members.filter(|member| member.is_learner || member.name.is_empty()).next();
+    let learner = members
+        .filter(|member| member.is_learner || member.name.is_empty())
+        .next();
     if let Some(member) = learner {
-        return Err(format!("etcd member {} was left a learner or never started", member.peer_url));
+        return Err(format!(
+            "etcd member {} was left a learner or never started",
+            member.peer_url
+        ));
     }
-    if world.machines.values().any(|machine| !machine.locks.is_empty()) {
+    if world
+        .machines
+        .values()
+        .any(|machine| !machine.locks.is_empty())
+    {
         return Err("a lock was left".to_owned());
     }
     Ok(())
 }
 
 fn no_secret_was_seen(world: &World, said: &[Said]) -> Result<(), String> {
-    assert!(world.secrets.len() > 5, "keys, tokens and passwords were made");
+    assert!(
+        world.secrets.len() > 5,
+        "keys, tokens and passwords were made"
+    );
     let journals: Vec<String> = said.iter().map(Said::text).collect();
     for secret in &world.secrets {
         if let Some(call) = world.calls.iter().find(|call| call.open.contains(secret)) {
-            return Err(format!("`{}` on {} shows the secret {secret}", call.what, call.host));
+            return Err(format!(
+                "`{}` on {} shows the secret {secret}",
+                call.what, call.host
+            ));
         }
         if journals.iter().any(|journal| journal.contains(secret)) {
             return Err(format!("the journal shows the secret {secret}"));
@@ -240,7 +298,10 @@ fn no_secret_was_seen(world: &World, said: &[Said]) -> Result<(), String> {
 /// A job that goes on without its operator is followed, not done again.
 fn nothing_was_done_twice(world: &World) -> Result<(), String> {
     let once = ["kubeadm-init", "kubeadm-join"];
-    let twice = world.finished.iter().find(|((_, job), count)| once.contains(job) && **count > 1);
+    let twice = world
+        .finished
+        .iter()
+        .find(|((_, job), count)| once.contains(job) && **count > 1);
     match twice {
         Some(((host, job), count)) => Err(format!("{job} was done {count} times on {host}")),
         None => Ok(()),
@@ -249,7 +310,15 @@ fn nothing_was_done_twice(world: &World) -> Result<(), String> {
 
 fn difference(expected: &str, found: &str) -> String {
     let diff = similar::TextDiff::from_lines(expected, found);
-    let changes = diff.iter_all_changes().filter(|change| change.tag() != similar::ChangeTag::Equal);
-    let lines = changes.take(8).map(|change| format!("{}{}", change.tag(), change.value().chars().take(160).collect::<String>()));
+    let changes = diff
+        .iter_all_changes()
+        .filter(|change| change.tag() != similar::ChangeTag::Equal);
+    let lines = changes.take(8).map(|change| {
+        format!(
+            "{}{}",
+            change.tag(),
+            change.value().chars().take(160).collect::<String>()
+        )
+    });
     lines.collect::<Vec<_>>().join(" | ")
 }

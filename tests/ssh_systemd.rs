@@ -13,7 +13,7 @@ use quorate::host::file::{RemoteFile, Undo};
 use quorate::host::job::Job;
 use quorate::host::probe::Probe;
 use quorate::host::ssh::Ssh;
-use quorate::host::transport::Transport as _;
+use quorate::host::transport::{LockGuard, Transport as _};
 use quorate::inventory::{Node, SshSettings};
 use sshd::{node, options};
 
@@ -143,7 +143,7 @@ async fn a_job_survives_the_loss_of_its_connection() {
         (output.status, output.output.as_str()),
         (Some(0), "one\ntwo\n")
     );
-    assert!(output.followed);
+    assert!(!output.followed, "this call started it");
     assert_eq!(sh(&other, "echo back").await, "back\n");
 }
 
@@ -171,6 +171,21 @@ async fn a_killed_job_has_no_status_and_its_files_are_removed() {
         (None, true),
         "not started twice under one token"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a lab"]
+async fn a_job_of_a_new_token_is_started_although_the_old_unit_is_being_cleared_away() {
+    let ssh = connect().await;
+    for round in 0..3 {
+        let job = job("test-again", &token(), "echo run; sleep 20 & exit 0");
+        let output = ssh.job(&job).await.unwrap();
+        assert_eq!(
+            (output.status, output.followed),
+            (Some(0), false),
+            "round {round}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,33 +280,66 @@ async fn the_lock_is_held_until_dropped() {
         "{error:?}"
     );
     drop(guard);
-    let deadline = Instant::now() + Duration::from_secs(5);
-    let second = loop {
-        match other.lock("test", "ben").await {
-            Ok(guard) => break guard,
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-    };
+    let second = take_in_time(&other, "test", "ben").await;
     drop(other);
     drop(second);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a lab"]
-async fn the_lock_ends_with_its_connection() {
-    let (ssh, other) = (connect().await, connect().await);
-    let guard = ssh.lock("test-cut", "anna").await.unwrap();
-    let _ = ssh
-        .run(&Command::new("sh").args(["-c", "kill -9 $(pgrep -u ops -x sshd)"]))
-        .await;
-    let deadline = Instant::now() + Duration::from_secs(5);
+/// Takes the lock as soon as it is free.
+async fn take_in_time(ssh: &Ssh, name: &str, owner: &str) -> LockGuard {
+    let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        match other.lock("test-cut", "ben").await {
-            Ok(_) => break,
+        match ssh.lock(name, owner).await {
+            Ok(guard) => return guard,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a lab"]
+async fn the_lock_ends_with_its_holder() {
+    let holder = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let held = runtime.block_on(async {
+            let ssh = connect().await;
+            let guard = ssh.lock("test-dead", "anna").await.unwrap();
+            (ssh, guard)
+        });
+        std::mem::forget(held);
+        runtime.shutdown_background();
+    });
+    tokio::task::spawn_blocking(|| holder.join().unwrap())
+        .await
+        .unwrap();
+    take_in_time(&connect().await, "test-dead", "ben").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a lab"]
+async fn a_lock_that_was_lost_with_its_connection_is_taken_again() {
+    let (ssh, other) = (connect().await, connect().await);
+    let guard = ssh.lock("test-cut", "anna").await.unwrap();
+    sh(
+        &other,
+        "flock -n /run/lock/quorate-test-cut.lock true && echo free",
+    )
+    .await;
+    let _ = other
+        .run(&Command::new("pkill").args(["-KILL", "-u", "ops", "sshd"]))
+        .await;
+    let is_held = "t=/run/lock/quorate-test-cut.lock; until [ -s $t ] && ! flock -n $t true; do sleep 0.1; done; echo held";
+    let command = Command::new("sh")
+        .args(["-c", is_held])
+        .deadline(Duration::from_secs(20));
+    assert_eq!(other.run(&command).await.unwrap().text(), "held\n");
+    let error = other.lock("test-cut", "ben").await.unwrap_err();
+    assert!(
+        matches!(&error, HostError::Locked { owner, .. } if owner == "anna"),
+        "{error:?}"
+    );
     drop(guard);
+    take_in_time(&other, "test-cut", "ben").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,12 +35,20 @@ fn struck(host: &str, job: &str, step: usize, what: What) {
     let call = with_clock(async {
         provision(&bench, &reference).await;
         let world = reference.world();
-        let call = world.calls.iter().find(|call| call.host == host && call.what == job);
-        call.map(|call| call.number).unwrap_or_else(|| panic!("{job} runs on {host}"))
+        let call = world
+            .calls
+            .iter()
+            .find(|call| call.host == host && call.what == job);
+        call.map(|call| call.number)
+            .unwrap_or_else(|| panic!("{job} runs on {host}"))
     });
     bench.forget();
     let simulation = bench.simulation();
-    simulation.world().fault = Some(Fault { call, when: When::AfterSteps(step), what });
+    simulation.world().fault = Some(Fault {
+        call,
+        when: When::AfterSteps(step),
+        what,
+    });
     with_clock(async {
         let (first, _) = bench.run(&simulation).await;
         assert!(!matches!(first, End::Done { .. }), "the fault was not met");
@@ -67,15 +75,28 @@ async fn provision(bench: &Bench, simulation: &Simulation) {
 async fn second_run_is_idle(bench: &Bench, simulation: &Simulation) {
     simulation.world().pass(Duration::from_secs(600));
     let (end, said) = bench.run(simulation).await;
-    assert!(matches!(end, End::Done { changed: 0, .. }), "{end:?}\n{}", tail(&said));
+    assert!(
+        matches!(end, End::Done { changed: 0, .. }),
+        "{end:?}\n{}",
+        tail(&said)
+    );
 }
 
 /// One etcd of three started voters, all in one cluster.
 fn whole(world: &World) {
-    let living: Vec<_> = world.etcd.iter().filter(|cluster| cluster.members.len() == 3).collect();
+    let living: Vec<_> = world
+        .etcd
+        .iter()
+        .filter(|cluster| cluster.members.len() == 3)
+        .collect();
     assert_eq!(living.len(), 1, "one cluster of three");
     let members = living.iter().flat_map(|cluster| &cluster.members);
-    assert!(members.clone().all(|member| !member.is_learner && !member.name.is_empty()), "{living:?}");
+    assert!(
+        members
+            .clone()
+            .all(|member| !member.is_learner && !member.name.is_empty()),
+        "{living:?}"
+    );
     for master in ["master1", "master2", "master3"] {
         assert!(world.serves(&world.machines[master]), "{master} serves");
     }
@@ -119,19 +140,34 @@ fn wipe(world: &mut World, host: &str) {
 #[test]
 fn a_wiped_member_joins_again_instead_of_founding_a_second_cluster() {
     for host in ["master1", "master2"] {
-        after(|_, world| wipe(world, host), |world| assert_eq!(world.cas, 1, "one CA"));
+        after(
+            |_, world| wipe(world, host),
+            |world| assert_eq!(world.cas, 1, "one CA"),
+        );
     }
 }
 
 #[test]
 fn a_node_of_a_replaced_worker_does_not_stop_the_new_one() {
     after(
-        |bench, world| world.replace("worker1", bench.session.inventory.node("worker1").expect("there")),
+        |bench, world| {
+            world.replace(
+                "worker1",
+                bench.session.inventory.node("worker1").expect("there"),
+            )
+        },
         |world| {
             let id = &world.machines["worker1"].machine_id;
-            let node = world.etcd.iter().find_map(|cluster| cluster.objects.get("/api/v1/nodes/worker1"));
+            let node = world
+                .etcd
+                .iter()
+                .find_map(|cluster| cluster.objects.get("/api/v1/nodes/worker1"));
             let node = node.expect("a Node");
-            assert_eq!(node.pointer("/status/nodeInfo/machineID").and_then(|id| id.as_str()), Some(id.as_str()));
+            assert_eq!(
+                node.pointer("/status/nodeInfo/machineID")
+                    .and_then(|id| id.as_str()),
+                Some(id.as_str())
+            );
         },
     );
 }
@@ -169,7 +205,12 @@ fn a_change_that_undid_itself_is_made_again() {
             let files = &mut world.machine("lb1").files;
             files.put("/etc/haproxy/haproxy.cfg", "# an older file\n", 0o644, now);
         },
-        |world| assert!(world.machines["lb1"].undos.values().all(|undo| undo.fired), "nothing is armed"),
+        |world| {
+            assert!(
+                world.machines["lb1"].undos.values().all(|undo| undo.fired),
+                "nothing is armed"
+            )
+        },
     );
 }
 
@@ -177,7 +218,9 @@ fn a_change_that_undid_itself_is_made_again() {
 fn a_rebooted_cluster_needs_nothing() {
     after(
         |_, world| {
-            for host in ["lb1", "lb2", "master1", "master2", "master3", "worker1", "worker2"] {
+            for host in [
+                "lb1", "lb2", "master1", "master2", "master3", "worker1", "worker2",
+            ] {
                 world.reboot(host);
             }
         },

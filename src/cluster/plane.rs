@@ -80,7 +80,7 @@ fn running(readings: &Readings) -> Vec<&'static str> {
     let runs = |job: &&str| {
         readings
             .unit(&report::unit_of(job))
-            .is_ok_and(|unit| unit.active || unit.state.starts_with("activating"))
+            .is_ok_and(|unit| unit.active || unit.state.contains("activating"))
     };
     report::JOBS.into_iter().filter(runs).collect()
 }

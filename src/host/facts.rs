@@ -45,7 +45,7 @@ pub struct Machine {
     pub interfaces: Vec<Interface>,
     /// Listening TCP ports with the process that listens (empty if unknown).
     pub listeners: Vec<Listener>,
-    /// Kernel modules that are loaded or built in, of those that quorate asks for.
+    /// Kernel modules that are loaded or built in, with underscores.
     pub modules: Vec<String>,
     /// Running `quorate-*` units: jobs of an earlier run.
     pub jobs: Vec<String>,

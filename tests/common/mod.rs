@@ -48,19 +48,27 @@ pub struct Said(Arc<Mutex<Vec<Record>>>);
 
 impl Said {
     pub fn records(&self) -> Vec<Record> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub fn text(&self) -> String {
         let lines = self.records();
-        let lines = lines.iter().map(|record| serde_json::to_string(record).expect("serialises"));
+        let lines = lines
+            .iter()
+            .map(|record| serde_json::to_string(record).expect("serialises"));
         lines.collect::<Vec<_>>().join("\n")
     }
 }
 
 impl Listener for Said {
     fn on(&mut self, record: &Record) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record.clone());
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(record.clone());
     }
 }
 
@@ -82,7 +90,9 @@ impl Bench {
         // What a run leaves on the operator's computer is one bench's own.
         let number = BENCHES.fetch_add(1, Ordering::Relaxed);
         session.inventory.name = format!("simulated-{}-{number}", std::process::id());
-        let plan = session.plan(playbook).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let plan = session
+            .plan(playbook)
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
         Self { session, plan }
     }
 
@@ -124,7 +134,12 @@ impl Bench {
         (end, said)
     }
 
-    async fn attempt(&self, hosts: quorate::host::Hosts, journal: Option<Journal>, said: &Said) -> Result<End, String> {
+    async fn attempt(
+        &self,
+        hosts: quorate::host::Hosts,
+        journal: Option<Journal>,
+        said: &Said,
+    ) -> Result<End, String> {
         let (session, plan) = (&self.session, &self.plan);
         let meter = Arc::new(Meter::default());
         let hosts = meter.wrap(&hosts);
@@ -134,9 +149,13 @@ impl Bench {
         let events = Events::new(journal, vec![Box::new(said.clone())]);
         let tell = |host: &str, what: String| {
             let host = host.to_owned();
-            events.emit(Event::Found { host, what }).expect("there is no journal");
+            events
+                .emit(Event::Found { host, what })
+                .expect("there is no journal");
         };
-        follow_leftovers(session, plan, &hosts, &reader, &tell).await.map_err(refused)?;
+        follow_leftovers(session, plan, &hosts, &reader, &tell)
+            .await
+            .map_err(refused)?;
         let verdict = preflight::judge(&session.inventory, &reader.fleet());
         if let Some(refusal) = verdict.refusals.first() {
             return Err(format!("preflight: {refusal}"));
@@ -158,7 +177,11 @@ impl Bench {
         if summary.result != RunResult::Done {
             let failed = summary.failed.iter();
             let lines = failed.map(|(task, step, error)| {
-                format!("{task} `{step}`: {} {}", chain(error), error.output().unwrap_or_default())
+                format!(
+                    "{task} `{step}`: {} {}",
+                    chain(error),
+                    error.output().unwrap_or_default()
+                )
             });
             return Err(lines.collect::<Vec<_>>().join("\n"));
         }
@@ -178,7 +201,9 @@ impl Bench {
 }
 
 fn shown(left: &[Pending]) -> String {
-    let lines = left.iter().map(|task| format!("{} `{}`: {:?}", task.task, task.step, task.verdict));
+    let lines = left
+        .iter()
+        .map(|task| format!("{} `{}`: {:?}", task.task, task.step, task.verdict));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -189,7 +214,9 @@ fn session(inventory: &Utf8Path) -> Session {
         format: Format::Table,
         yes: true,
         events: None,
-        overlay: std::env::var("QUORATE_TEST_OVERLAY").ok().map(Utf8PathBuf::from),
+        overlay: std::env::var("QUORATE_TEST_OVERLAY")
+            .ok()
+            .map(Utf8PathBuf::from),
         accept_new_host_keys: false,
     };
     Session::open(settings).unwrap_or_else(|error| panic!("{}", chain(&error)))
@@ -210,27 +237,55 @@ pub fn essence(world: &World) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     for machine in world.machines.values() {
-        let _ = writeln!(text, "{} on={} swap={} users={:?} modules={:?}", machine.name, machine.is_on, machine.swap, machine.users, machine.modules);
+        let _ = writeln!(
+            text,
+            "{} on={} swap={} users={:?} modules={:?}",
+            machine.name, machine.is_on, machine.swap, machine.users, machine.modules
+        );
         let _ = writeln!(text, "  sysctls {:?}", machine.sysctls);
         for (name, package) in &machine.packages {
-            let _ = writeln!(text, "  package {name} {} held={} configured={}", package.version, package.held, package.is_configured);
+            let _ = writeln!(
+                text,
+                "  package {name} {} held={} configured={}",
+                package.version, package.held, package.is_configured
+            );
         }
         for (name, unit) in &machine.units {
-            let _ = writeln!(text, "  unit {name} active={} enabled={}", unit.active, unit.enabled);
+            let _ = writeln!(
+                text,
+                "  unit {name} active={} enabled={}",
+                unit.active, unit.enabled
+            );
         }
         for (name, undo) in machine.undos.iter().filter(|(_, undo)| !undo.fired) {
             let _ = writeln!(text, "  undo {name} {:?}", undo.files.keys());
         }
         for (path, file) in machine.files.iter() {
-            let content = if varies(path) { String::new() } else { String::from_utf8_lossy(&file.content).into_owned() };
-            let _ = writeln!(text, "  file {path} {:o} {} {content:?}", file.mode, file.owner);
+            let content = if varies(path) {
+                String::new()
+            } else {
+                String::from_utf8_lossy(&file.content).into_owned()
+            };
+            let _ = writeln!(
+                text,
+                "  file {path} {:o} {} {content:?}",
+                file.mode, file.owner
+            );
         }
         for pod in machine.pods.keys() {
             let _ = writeln!(text, "  pod {pod}");
         }
     }
-    for cluster in world.etcd.iter().filter(|cluster| cluster.members.len() > 1) {
-        let mut members: Vec<_> = cluster.members.iter().map(|member| (&member.name, &member.peer_url, member.is_learner)).collect();
+    for cluster in world
+        .etcd
+        .iter()
+        .filter(|cluster| cluster.members.len() > 1)
+    {
+        let mut members: Vec<_> = cluster
+            .members
+            .iter()
+            .map(|member| (&member.name, &member.peer_url, member.is_learner))
+            .collect();
         members.sort();
         let _ = writeln!(text, "members {members:?}");
         for (path, object) in &cluster.objects {
@@ -245,13 +300,26 @@ pub fn essence(world: &World) -> String {
 
 /// Whether a file's content differs from world to world though all is the same.
 fn varies(path: &str) -> bool {
-    let of_founder = path.ends_with("/etcd.yaml") || path.ends_with("/10-quorate.conflist") || path.ends_with("/kubelet.conf") || path.ends_with("/applied");
-    path.contains("/pki/") || path.contains("/var/lib/etcd/") || path.ends_with(".env") || path.ends_with("kubernetes-ca.crt") || of_founder
+    let of_founder = path.ends_with("/etcd.yaml")
+        || path.ends_with("/10-quorate.conflist")
+        || path.ends_with("/kubelet.conf")
+        || path.ends_with("/applied");
+    path.contains("/pki/")
+        || path.contains("/var/lib/etcd/")
+        || path.ends_with(".env")
+        || path.ends_with("kubernetes-ca.crt")
+        || of_founder
 }
 
 /// The last events, one line each.
 pub fn tail(said: &Said) -> String {
     let text = said.text();
-    let lines: Vec<String> = text.lines().map(|line| line.chars().take(600).collect()).collect();
-    lines.get(lines.len().saturating_sub(8)..).unwrap_or_default().join("\n")
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.chars().take(600).collect())
+        .collect();
+    lines
+        .get(lines.len().saturating_sub(8)..)
+        .unwrap_or_default()
+        .join("\n")
 }

@@ -356,3 +356,23 @@ fn processes_that_show(text: &str) -> Vec<String> {
     }
     seen
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_passed_its_deadline_holds_up_nobody() {
+    let server = Sshd::start_with("MaxSessions 1");
+    let ssh = connect(&server).await;
+    for _ in 0..3 {
+        let command = Command::new("sleep")
+            .arg("20")
+            .deadline(Duration::from_millis(300));
+        let error = ssh.run(&command).await.unwrap_err();
+        assert!(matches!(error, HostError::Deadline { .. }), "{error}");
+    }
+    assert_eq!(
+        ssh.run(&Command::new("echo").arg("next"))
+            .await
+            .unwrap()
+            .text(),
+        "next\n"
+    );
+}

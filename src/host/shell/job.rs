@@ -2,7 +2,7 @@
 //!
 //! `/run/quorate/jobs/<name>` holds what the unit runs, its output and, once it ended by itself, its exit status. The unit
 //! writes its token there as its first act, so a token without a unit and without a status means: it was started and was
-//! cut off. Waiting costs the host nothing: the unit holds a lock on the file `alive`, and the follower waits for that lock.
+//! cut off. A status without a running unit, or with one that is only being cleared away, means: it ended. Waiting costs the host nothing: the unit holds a lock on the file `alive`, and the follower waits for that lock.
 //! Output goes to a file of mode 0600 on a tmpfs rather than to the journal: kubeadm prints tokens.
 
 use std::time::Duration;
@@ -56,8 +56,9 @@ pub(crate) fn compile(nonce: Nonce, job: &Job, mode: Mode, patience: Duration) -
          exec 9>>\"$d.lock\" && flock 9 || exit 1\n\
          state() {{ a=$(systemctl show -p ActiveState \"$u\"); case $a in *=active|*=activating|*=deactivating|*=reloading) true;; *) false;; esac; }}\n\
          token() {{ v=; [ -e \"$d/token\" ] && IFS= read -r v <\"$d/token\"; [ \"$v\" = \"$k\" ]; }}\n\
+         runs() {{ [ ! -e \"$d/status\" ] && state; }}\n\
          followed=yes\n\
-         if ! state && ! token; then\n",
+         if ! token && ! runs; then\n",
         directory = quote(&format!("/run/quorate/jobs/{}", job.name)),
         name = job.name,
         token = quote(&job.token),
@@ -73,6 +74,7 @@ pub(crate) fn compile(nonce: Nonce, job: &Job, mode: Mode, patience: Duration) -
 fn start(job: &Job) -> String {
     let mut script = format!(
         "followed=no\n\
+         ! state || systemctl stop \"$u\"\n\
          rm -rf -- \"$d\" && mkdir -p \"$d/private\" && true >\"$d/alive\" && true >\"$d/output\" || exit 1\n\
          printf %s {run} >\"$d/run\" || exit 1\n\
          printf '%s\\n' \"$k\" >\"$d/token.new\" || exit 1\n",
@@ -83,7 +85,7 @@ fn start(job: &Job) -> String {
     }
     script.push_str(
         "systemctl reset-failed \"$u\" 2>/dev/null\n\
-         if ! systemd-run --quiet --collect --unit=\"$u\" -p \"ExecStopPost=/bin/rm -rf $d/private\" /bin/sh \"$d/run\" >\"$d/output\" 2>&1 9>&-; then\n\
+         if ! systemd-run --quiet --collect --unit=\"$u\" -p TimeoutStopSec=5 -p \"ExecStopPost=/bin/rm -rf $d/private\" /bin/sh \"$d/run\" >\"$d/output\" 2>&1 9>&-; then\n\
          q refused no; cat \"$d/output\"; rm -rf -- \"$d\"; q end; exit 0\n\
          fi\n",
     );
@@ -133,7 +135,7 @@ fn follow(patience: Duration) -> String {
     format!(
         "fi\n\
          exec 9>&-\n\
-         q started\n\
+         q started $followed\n\
          e=\n\
          while [ ! -e \"$d/status\" ]; do\n\
          flock -s -w {seconds} \"$d/alive\" true; w=$?\n\
@@ -149,9 +151,17 @@ fn follow(patience: Duration) -> String {
     )
 }
 
-/// Whether an answer, perhaps cut off, shows that the job was started.
-pub(crate) fn was_started(nonce: &Nonce, answer: &[u8]) -> bool {
-    super::frame::find(answer, format!("\n{} started\n", nonce.as_str()).as_bytes()).is_some()
+/// Whether an answer, perhaps cut off, shows that the job is under way, and if so, whether it was before it was asked for.
+pub(crate) fn was_started(nonce: &Nonce, answer: &[u8]) -> Option<bool> {
+    let says = |word| {
+        let line = format!("\n{} started {word}\n", nonce.as_str());
+        super::frame::find(answer, line.as_bytes()).is_some()
+    };
+    match (says("yes"), says("no")) {
+        (true, _) => Some(true),
+        (false, true) => Some(false),
+        (false, false) => None,
+    }
 }
 
 /// Reads what the script said.

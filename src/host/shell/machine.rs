@@ -6,34 +6,25 @@ use std::net::Ipv4Addr;
 use super::frame::Frames;
 use crate::host::facts::{Interface, Listener, Machine};
 
-/// Kernel modules that are looked for.
-pub(crate) const MODULES: &[&str] = &[
-    "br_netfilter",
-    "ip_tables",
-    "ip_vs",
-    "nf_conntrack",
-    "nf_tables",
-    "overlay",
-];
-
 /// The sysctl that is the boot id.
 pub(super) const BOOT_ID: &str = "kernel.random.boot_id";
 
 /// Reads the clock before anything is printed, so that the arrival of the first line bounds it.
 pub(super) const START: &str = "t=$(date +%s%N)\n";
 
-/// The part of a probe script that reads the machine.
-pub(super) fn script() -> String {
-    format!(
-        r#"q machine
-r() {{ v=; IFS= read -r v 2>/dev/null <"$2"; printf '%s %s\n' "$1" "$v"; }}
+/// The part of a probe script that reads the machine. Modules that are built in and have no parameters are only looked for
+/// where the usual ones are not all loaded.
+pub(super) fn script() -> &'static str {
+    r#"q machine
+r() { v=; IFS= read -r v 2>/dev/null <"$2"; printf '%s %s\n' "$1" "$v"; }
 printf 'clock %s\n' "$t"
 o=/etc/os-release
 [ -e $o ] || o=/usr/lib/os-release
 [ ! -e $o ] || while IFS= read -r v; do
 case $v in ID=*|ID_LIKE=*|VERSION_ID=*|PRETTY_NAME=*) printf 'os %s\n' "$v";; esac
 done <$o
-printf 'uname '; uname -nrm
+u=$(uname -nrm)
+printf 'uname %s\n' "$u"
 r machine-id /etc/machine-id
 [ ! -r /sys/class/dmi/id/product_uuid ] || r product-uuid /sys/class/dmi/id/product_uuid
 r cpus /sys/devices/system/cpu/online
@@ -43,15 +34,15 @@ stat -f -c 'disk %a %S' /var/lib
 [ ! -e /sys/fs/cgroup/cgroup.controllers ] || printf 'cgroup2\n'
 r init /proc/1/comm
 ip -br link show 2>/dev/null | while read -r v w x y; do printf 'link %s %s\n' "${{v%%@*}}" "$x"; done
-b=
-for v in {modules}; do
-if [ -d /sys/module/$v ]; then printf 'module %s\n' $v; else b="$b -e /$v.ko"; fi
-done
+printf 'module %s\n' /sys/module/*
 [ ! -d /proc/sys/net/bridge ] || printf 'module br_netfilter\n'
 [ ! -e /proc/sys/net/netfilter/nf_conntrack_max ] || printf 'module nf_conntrack\n'
-[ -z "$b" ] || while read -r v w; do case $v$w in *overlay) printf 'module overlay\n';; esac; done </proc/filesystems
-v=/lib/modules/$(uname -r)/modules.builtin
-[ -z "$b" ] || [ ! -r "$v" ] || grep -F $b "$v"
+if [ ! -d /sys/module/overlay ] || [ ! -d /sys/module/br_netfilter ]; then
+while read -r v w; do case $v$w in *overlay) printf 'module overlay\n';; esac; done </proc/filesystems
+set -- $u
+[ ! -r "/lib/modules/$2/modules.builtin" ] || cat "/lib/modules/$2/modules.builtin"
+set --
+fi
 q addresses
 ip -o -4 addr show 2>/dev/null
 if command -v ss >/dev/null; then q listeners; ss -Hltnp; else q sockets; cat /proc/net/tcp /proc/net/tcp6 2>/dev/null; fi
@@ -60,9 +51,7 @@ for v in /run/systemd/transient/quorate-*; do
 [ ! -e "$v" ] || systemctl list-units --plain --no-legend --full 'quorate-*' 2>/dev/null
 break
 done
-"#,
-        modules = MODULES.join(" "),
-    )
+"#
 }
 
 /// Reads what the script said. The operator's clock is filled in by whoever saw the answer arrive.
@@ -71,10 +60,10 @@ pub(super) fn parse(frames: &mut Frames<'_>) -> Result<Machine, String> {
     let mut modules = BTreeSet::new();
     for line in frames.expect("machine")?.text().lines() {
         match line.split_once(' ') {
-            Some(("module", name)) => drop(modules.insert(name.to_owned())),
+            Some(("module", name)) => drop(modules.insert(module(name))),
             Some((key, value)) => fact(&mut machine, key, value)?,
             None if line == "cgroup2" => machine.cgroup_v2 = true,
-            None => modules.extend(builtin_module(line)),
+            None => drop(modules.insert(module(line))),
         }
     }
     machine.modules = modules.into_iter().collect();
@@ -171,10 +160,10 @@ fn link(machine: &mut Machine, value: &str) {
     });
 }
 
-/// `kernel/fs/overlayfs/overlay.ko` is `overlay`.
-fn builtin_module(line: &str) -> Option<String> {
-    let name = line.rsplit('/').next()?.strip_suffix(".ko")?;
-    MODULES.contains(&name).then(|| name.to_owned())
+/// `/sys/module/overlay` and `kernel/fs/overlayfs/overlay.ko` are `overlay`.
+fn module(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.trim_end_matches(".ko").replace('-', "_")
 }
 
 /// Lines like `2: eth0    inet 10.77.0.11/24 brd …`.

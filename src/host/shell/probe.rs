@@ -73,7 +73,7 @@ impl<'a> Questions<'a> {
     pub(crate) fn compile(&self, nonce: Nonce) -> Request {
         let mut body = String::from("exec 2>/dev/null </dev/null\n");
         if self.machine {
-            body.push_str(&machine::script());
+            body.push_str(machine::script());
         }
         if !self.files.is_empty() {
             body.push_str(&self.file_script());

@@ -18,8 +18,12 @@ impl World {
 
     /// The cluster in which a machine's apiserver, if it serves, stores its objects.
     pub(super) fn store_of(&self, machine: &Machine) -> Option<usize> {
-        let pod = machine.pods.get("kube-apiserver").filter(|_| machine.is_up())?;
-        let is_ready = self.now >= pod.comes_up_at()[1] && machine.files.has("/etc/kubernetes/pki/apiserver.crt");
+        let pod = machine
+            .pods
+            .get("kube-apiserver")
+            .filter(|_| machine.is_up())?;
+        let is_ready = self.now >= pod.comes_up_at()[1]
+            && machine.files.has("/etc/kubernetes/pki/apiserver.crt");
         let (cluster, _): Data = self.running(machine).filter(|_| is_ready)?;
         self.has_quorum(cluster).then_some(cluster)
     }
@@ -30,8 +34,14 @@ impl World {
     }
 
     /// Answers a request to the apiserver of a machine.
-    pub(super) fn ask(&mut self, cluster: usize, method: &str, path: &str, body: Option<Value>) -> Answer {
-        let number = self.next();
+    pub(super) fn ask(
+        &mut self,
+        cluster: usize,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        let number = self.number();
         let Some(state) = self.etcd.get_mut(cluster) else {
             return failure(500, "no storage");
         };
@@ -44,11 +54,17 @@ impl World {
                 None => failure(404, "not found"),
             },
             ("DELETE", _) => match objects.remove(path) {
-                Some(_) => (200, json!({ "kind": "Status", "status": "Success" }).to_string()),
+                Some(_) => (
+                    200,
+                    json!({ "kind": "Status", "status": "Success" }).to_string(),
+                ),
                 None => failure(404, "not found"),
             },
             ("POST", Some(body)) => {
-                let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+                let name = body
+                    .pointer("/metadata/name")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
                 let path = format!("{path}/{name}");
                 if objects.contains_key(&path) {
                     return failure(409, "already exists");
@@ -77,19 +93,32 @@ fn is_collection(path: &str) -> bool {
 
 fn list(objects: &std::collections::BTreeMap<String, Value>, path: &str) -> Value {
     let below = |(name, _): &(&String, &Value)| {
-        name.strip_prefix(path).and_then(|rest| rest.strip_prefix('/')).is_some_and(|rest| !rest.contains('/'))
+        name.strip_prefix(path)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .is_some_and(|rest| !rest.contains('/'))
     };
-    let items: Vec<&Value> = objects.iter().filter(below).map(|(_, object)| object).collect();
+    let items: Vec<&Value> = objects
+        .iter()
+        .filter(below)
+        .map(|(_, object)| object)
+        .collect();
     json!({ "kind": "List", "items": items })
 }
 
 pub(super) fn failure(code: u16, message: &str) -> Answer {
-    (code, json!({ "kind": "Status", "status": "Failure", "code": code, "message": message }).to_string())
+    (
+        code,
+        json!({ "kind": "Status", "status": "Failure", "code": code, "message": message })
+            .to_string(),
+    )
 }
 
 /// A Secret's `stringData` becomes its `data`.
 fn stored(mut object: Value) -> Value {
-    if let Some(text) = object.as_object_mut().and_then(|object| object.remove("stringData")) {
+    if let Some(text) = object
+        .as_object_mut()
+        .and_then(|object| object.remove("stringData"))
+    {
         object["data"] = text;
     }
     object

@@ -59,7 +59,12 @@ impl Certificate<'_> {
         let signature = element(0x03, &[0; 9]);
         element(
             SEQUENCE,
-            &[element(SEQUENCE, &body.concat()), EC_SHA256.to_vec(), signature].concat(),
+            &[
+                element(SEQUENCE, &body.concat()),
+                EC_SHA256.to_vec(),
+                signature,
+            ]
+            .concat(),
         )
     }
 
@@ -73,7 +78,11 @@ impl Certificate<'_> {
         if self.alt_names.is_empty() {
             return Vec::new();
         }
-        let names: Vec<u8> = self.alt_names.iter().flat_map(|name| alt_name(name)).collect();
+        let names: Vec<u8> = self
+            .alt_names
+            .iter()
+            .flat_map(|name| alt_name(name))
+            .collect();
         let value = element(0x04, &element(SEQUENCE, &names));
         let extension = element(SEQUENCE, &[ALT_NAMES.to_vec(), value].concat());
         element(0xa3, &element(SEQUENCE, &extension))
@@ -104,7 +113,11 @@ fn validity() -> Vec<u8> {
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
     let bytes = length.to_be_bytes();
-    let significant: Vec<u8> = bytes.iter().copied().skip_while(|byte| *byte == 0).collect();
+    let significant: Vec<u8> = bytes
+        .iter()
+        .copied()
+        .skip_while(|byte| *byte == 0)
+        .collect();
     let mut der = vec![tag];
     match u8::try_from(length) {
         Ok(short) if short < 128 => der.push(short),
@@ -132,7 +145,10 @@ mod tests {
         .pem();
         let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).expect("PEM");
         let certificate = block.parse_x509().expect("X.509");
-        let names = certificate.subject_alternative_name().expect("valid").expect("there");
+        let names = certificate
+            .subject_alternative_name()
+            .expect("valid")
+            .expect("there");
         assert_eq!(names.value.general_names.len(), 2);
         assert!(certificate.subject().to_string().contains("kube-apiserver"));
     }

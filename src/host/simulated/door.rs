@@ -91,7 +91,10 @@ impl Door {
     }
 
     fn is_struck(&self, world: &mut World, number: usize, when: When) -> bool {
-        let Some(fault) = world.fault.filter(|fault| fault.call == number && fault.when == when) else {
+        let Some(fault) = world
+            .fault
+            .filter(|fault| fault.call == number && fault.when == when)
+        else {
             return false;
         };
         world.fault = None;
@@ -124,7 +127,11 @@ impl Door {
 
     fn unknown(&self, during: &str) -> impl FnOnce(String) -> HostError {
         let (host, during) = (self.host.clone(), during.to_owned());
-        move |reason| HostError::Garbled { host, during, reason }
+        move |reason| HostError::Garbled {
+            host,
+            during,
+            reason,
+        }
     }
 
     fn put(&self, world: &mut World, file: &RemoteFile) -> Result<(), HostError> {
@@ -148,7 +155,10 @@ impl Door {
             owner: file.owner.clone(),
             modified_us: now,
         };
-        world.machine(&self.host).files.insert(file.path.as_str(), new);
+        world
+            .machine(&self.host)
+            .files
+            .insert(file.path.as_str(), new);
         Ok(())
     }
 
@@ -187,8 +197,18 @@ impl Door {
         if !machine.is_up() {
             return None;
         }
-        let ended = |status, output| Some(Ok(JobOutput { status, output, followed }));
-        let Some(running) = machine.jobs.get_mut(job.name).filter(|_| machine.boots == boots) else {
+        let ended = |status, output| {
+            Some(Ok(JobOutput {
+                status,
+                output,
+                followed,
+            }))
+        };
+        let Some(running) = machine
+            .jobs
+            .get_mut(job.name)
+            .filter(|_| machine.boots == boots)
+        else {
             return ended(None, String::new());
         };
         if std::mem::take(&mut running.is_cut) {
@@ -230,7 +250,9 @@ impl Transport for Door {
             open: format!("{probes:?}"),
         };
         Box::pin(self.call(request, move |world, number| {
-            let readings = world.read(&self.host, probes).map_err(self.unknown("probe"))?;
+            let readings = world
+                .read(&self.host, probes)
+                .map_err(self.unknown("probe"))?;
             let readable = crate::text::escape(&super::record::readable(&readings));
             world.note_answer(number, &readable);
             Ok(readings)
@@ -291,7 +313,9 @@ impl Transport for Door {
         Box::pin(async move {
             let start = move |world: &mut World, number| {
                 let call = (number, self.operator);
-                world.start_job(&self.host, job, call).map_err(self.unknown(job.name))
+                world
+                    .start_job(&self.host, job, call)
+                    .map_err(self.unknown(job.name))
             };
             let followed = self.call(request, start).await?;
             let ended = self.follow(job, followed).await?;
@@ -311,14 +335,18 @@ impl Transport for Door {
         Box::pin(self.call(request, move |world, _| Ok(world.disarm(&self.host, undo))))
     }
 
-    fn lock<'a>(&'a self, name: &'a str, owner: &'a str) -> BoxFuture<'a, Result<LockGuard, HostError>> {
+    fn lock<'a>(
+        &'a self,
+        name: &'a str,
+        owner: &'a str,
+    ) -> BoxFuture<'a, Result<LockGuard, HostError>> {
         let request = Request {
             kind: Kind::Lock,
             what: name.to_owned(),
             open: owner.to_owned(),
         };
         Box::pin(self.call(request, move |world, _| {
-            let guard = world.next();
+            let guard = world.number();
             let machine = world.machine(&self.host);
             if let Some(held) = machine.locks.get(name) {
                 return Err(HostError::Locked {
@@ -355,7 +383,10 @@ impl Drop for Hold {
         // A call that was cut drops its guard while it still holds the world; its lock is gone with the connection.
         if let Ok(mut world) = self.world.try_lock() {
             let locks = &mut world.machine(&self.host).locks;
-            if locks.get(&self.name).is_some_and(|lock| lock.guard == self.guard) {
+            if locks
+                .get(&self.name)
+                .is_some_and(|lock| lock.guard == self.guard)
+            {
                 locks.remove(&self.name);
             }
         }

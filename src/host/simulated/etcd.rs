@@ -45,7 +45,10 @@ pub(super) fn data(machine: &Machine) -> Option<Data> {
 }
 
 fn id(text: &str) -> u64 {
-    Sha256::digest(text).iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte))
+    Sha256::digest(text)
+        .iter()
+        .take(8)
+        .fold(0, |id, byte| id << 8 | u64::from(*byte))
 }
 
 fn peer_url(machine: &Machine) -> String {
@@ -58,7 +61,12 @@ impl World {
         let machine = self.machine(host).clone();
         let manifest = machine.files.text("/etc/kubernetes/manifests/etcd.yaml")?;
         if let Some((cluster, member)) = data(&machine) {
-            let known = self.etcd.get(cluster)?.members.iter().any(|known| known.id == member);
+            let known = self
+                .etcd
+                .get(cluster)?
+                .members
+                .iter()
+                .any(|known| known.id == member);
             return known.then_some((cluster, member));
         }
         let started = if manifest.contains("--initial-cluster-state=existing") {
@@ -75,14 +83,12 @@ impl World {
     /// A member that was added and has never started; one that has is refused: `member … has already been bootstrapped`.
     fn enter(&mut self, machine: &Machine) -> Option<Data> {
         let url = peer_url(machine);
-        let clusters = self.etcd.iter_mut().enumerate();
-        let (index, member) = clusters
-            .filter_map(|(index, cluster)| {
-                let mut members = cluster.members.iter_mut();
-                let own = members.find(|member| member.peer_url == url && member.name.is_empty())?;
-                Some((index, own))
-            })
-            .next()?;
+        let mut clusters = self.etcd.iter_mut().enumerate();
+        let (index, member) = clusters.find_map(|(index, cluster)| {
+            let mut members = cluster.members.iter_mut();
+            let own = members.find(|member| member.peer_url == url && member.name.is_empty())?;
+            Some((index, own))
+        })?;
         machine.name.clone_into(&mut member.name);
         Some((index, member.id))
     }
@@ -108,19 +114,32 @@ impl World {
     pub(super) fn running(&self, machine: &Machine) -> Option<Data> {
         let pod = machine.pods.get("etcd").filter(|_| machine.is_up())?;
         let (cluster, member) = pod.member.filter(|_| self.now >= pod.comes_up_at()[0])?;
-        let known = self.etcd.get(cluster)?.members.iter().any(|known| known.id == member);
+        let known = self
+            .etcd
+            .get(cluster)?
+            .members
+            .iter()
+            .any(|known| known.id == member);
         known.then_some((cluster, member))
     }
 
     fn is_running(&self, cluster: usize, member: u64) -> bool {
-        self.machines.values().any(|machine| self.running(machine) == Some((cluster, member)))
+        self.machines
+            .values()
+            .any(|machine| self.running(machine) == Some((cluster, member)))
     }
 
     /// Voters of a cluster, and of them those that run.
     pub(super) fn votes(&self, cluster: usize) -> (usize, usize) {
-        let members = self.etcd.get(cluster).map(|cluster| cluster.members.as_slice()).unwrap_or_default();
+        let members = self
+            .etcd
+            .get(cluster)
+            .map(|cluster| cluster.members.as_slice())
+            .unwrap_or_default();
         let voters = || members.iter().filter(|member| !member.is_learner);
-        let running = voters().filter(|member| self.is_running(cluster, member.id)).count();
+        let running = voters()
+            .filter(|member| self.is_running(cluster, member.id))
+            .count();
         (voters().count(), running)
     }
 
@@ -131,8 +150,15 @@ impl World {
 
     /// Whether every member is a started voter that runs.
     pub(super) fn is_whole(&self, cluster: usize) -> bool {
-        let members = self.etcd.get(cluster).map(|cluster| cluster.members.as_slice()).unwrap_or_default();
-        !members.is_empty() && members.iter().all(|member| !member.is_learner && self.is_running(cluster, member.id))
+        let members = self
+            .etcd
+            .get(cluster)
+            .map(|cluster| cluster.members.as_slice())
+            .unwrap_or_default();
+        !members.is_empty()
+            && members
+                .iter()
+                .all(|member| !member.is_learner && self.is_running(cluster, member.id))
     }
 
     /// Whether it is in step with the leader, so that it may be promoted.
@@ -151,7 +177,11 @@ impl World {
     }
 
     fn member(&mut self, cluster: usize, id: u64) -> Option<&mut Member> {
-        self.etcd.get_mut(cluster)?.members.iter_mut().find(|member| member.id == id)
+        self.etcd
+            .get_mut(cluster)?
+            .members
+            .iter_mut()
+            .find(|member| member.id == id)
     }
 
     /// `member add`, as kubeadm does it: as a learner if this release knows learners, and kept if it is there already.
@@ -160,7 +190,7 @@ impl World {
         let cluster = self.live_cluster().ok_or("etcdserver: no leader")?;
         let learners = self.release.minor >= 29;
         let keeps = self.release.minor >= 32;
-        let number = self.next();
+        let number = self.number();
         let Some(live) = self.etcd.get_mut(cluster) else {
             return Err("etcdserver: no leader".to_owned());
         };
@@ -187,12 +217,17 @@ impl World {
         if !self.has_quorum(cluster) {
             return Err("etcdserver: no leader".to_owned());
         }
-        let member = self.member(cluster, id).ok_or("etcdserver: member not found")?.clone();
+        let member = self
+            .member(cluster, id)
+            .ok_or("etcdserver: member not found")?
+            .clone();
         let (voters, running) = self.votes(cluster);
         let left = running - usize::from(self.is_running(cluster, id) && !member.is_learner);
         let voters = voters - usize::from(!member.is_learner);
         if left <= voters / 2 {
-            return Err("etcdserver: re-configuration failed due to not enough started members".to_owned());
+            return Err(
+                "etcdserver: re-configuration failed due to not enough started members".to_owned(),
+            );
         }
         if let Some(cluster) = self.etcd.get_mut(cluster) {
             cluster.members.retain(|member| member.id != id);
@@ -208,8 +243,13 @@ impl World {
     /// `maintenance/status`, as the gateway writes it.
     pub(super) fn etcd_status(&self, (cluster, member): Data) -> Option<String> {
         let state = self.etcd.get(cluster)?;
-        let leader = state.members.iter().find(|member| !member.is_learner && self.is_running(cluster, member.id));
-        let leader = leader.filter(|_| self.has_quorum(cluster)).map_or(0, |member| member.id);
+        let leader = state
+            .members
+            .iter()
+            .find(|member| !member.is_learner && self.is_running(cluster, member.id));
+        let leader = leader
+            .filter(|_| self.has_quorum(cluster))
+            .map_or(0, |member| member.id);
         let header = json!({ "cluster_id": state.id.to_string(), "member_id": member.to_string() });
         Some(json!({ "header": header, "leader": leader.to_string() }).to_string())
     }

@@ -29,7 +29,13 @@ pub struct Files {
 
 impl Files {
     /// Puts a file of root's.
-    pub fn put(&mut self, path: impl Into<String>, content: impl Into<Vec<u8>>, mode: u32, now: u64) {
+    pub fn put(
+        &mut self,
+        path: impl Into<String>,
+        content: impl Into<Vec<u8>>,
+        mode: u32,
+        now: u64,
+    ) {
         let file = File {
             content: content.into(),
             mode,
@@ -87,15 +93,20 @@ impl Files {
     }
 
     /// The files directly in a directory.
+    #[must_use]
     pub fn list(&self, directory: &str) -> Vec<String> {
         let prefix = format!("{}/", directory.trim_end_matches('/'));
-        let within = |path: &&String| path.strip_prefix(&prefix).is_some_and(|rest| !rest.contains('/'));
+        let within = |path: &&String| {
+            path.strip_prefix(&prefix)
+                .is_some_and(|rest| !rest.contains('/'))
+        };
         self.below(&prefix).filter(within).cloned().collect()
     }
 
     fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a String> {
         let from = self.files.range(prefix.to_owned()..);
-        from.map(|(path, _)| path).take_while(move |path| path.starts_with(prefix))
+        from.map(|(path, _)| path)
+            .take_while(move |path| path.starts_with(prefix))
     }
 
     /// All files, in order.

@@ -12,12 +12,19 @@ impl World {
         if holders.contains(" and ") {
             self.violate(format!("{holders} hold the virtual IP"));
         }
-        let ca = |machine: &Machine| machine.files.text("/etc/kubernetes/pki/ca.crt").map(str::to_owned);
+        let ca = |machine: &Machine| {
+            machine
+                .files
+                .text("/etc/kubernetes/pki/ca.crt")
+                .map(str::to_owned)
+        };
         let cas: BTreeSet<String> = self.machines.values().filter_map(ca).collect();
         if cas.len() > 1 {
             self.violate(format!("{} CAs are there", cas.len()));
         }
-        let living = (0..self.etcd.len()).filter(|cluster| self.has_quorum(*cluster)).count();
+        let living = (0..self.etcd.len())
+            .filter(|cluster| self.has_quorum(*cluster))
+            .count();
         if living > 1 {
             self.violate(format!("{living} etcd clusters live"));
         }
@@ -28,7 +35,10 @@ impl World {
         let mut voters = Vec::new();
         for (index, cluster) in self.etcd.iter().enumerate() {
             for member in cluster.members.iter().filter(|member| !member.is_learner) {
-                let runs = self.machines.values().any(|machine| self.running(machine) == Some((index, member.id)));
+                let runs = self
+                    .machines
+                    .values()
+                    .any(|machine| self.running(machine) == Some((index, member.id)));
                 voters.push((index, member.id, runs));
             }
         }
@@ -44,8 +54,12 @@ impl World {
                 own.map(|(_, id, runs)| (*id, *runs)).collect()
             };
             let (old, new) = (of(before), of(&after));
-            let has_quorum = |list: &[(u64, bool)]| list.iter().filter(|(_, runs)| *runs).count() > list.len() / 2;
-            let stopped = |(id, runs): &&(u64, bool)| *runs && new.iter().any(|(other, runs)| other == id && !runs);
+            let has_quorum = |list: &[(u64, bool)]| {
+                list.iter().filter(|(_, runs)| *runs).count() > list.len() / 2
+            };
+            let stopped = |(id, runs): &&(u64, bool)| {
+                *runs && new.iter().any(|(other, runs)| other == id && !runs)
+            };
             let was_down = old.iter().any(|(_, runs)| !runs);
             if old.iter().any(|member| stopped(&member)) && was_down {
                 self.violate(format!("`{what}` stopped a second etcd member"));

@@ -72,7 +72,8 @@ pub struct RunningJob {
 
 impl PartialEq for RunningJob {
     fn eq(&self, other: &Self) -> bool {
-        (self.name, &self.token, self.made, self.status) == (other.name, &other.token, other.made, other.status)
+        (self.name, &self.token, self.made, self.status)
+            == (other.name, &other.token, other.made, other.status)
     }
 }
 
@@ -83,7 +84,12 @@ pub(super) fn steps(script: &str) -> Option<Vec<Step>> {
 
 impl World {
     /// Starts a job unless one of its name runs or it has run under its token. Whether it was there.
-    pub(super) fn start_job(&mut self, host: &str, job: &Job, call: (usize, u64)) -> Result<bool, String> {
+    pub(super) fn start_job(
+        &mut self,
+        host: &str,
+        job: &Job,
+        call: (usize, u64),
+    ) -> Result<bool, String> {
         let now = self.now;
         let there = self.machine(host).jobs.get(job.name);
         if there.is_some_and(|known| known.status.is_none() || known.token == job.token) {
@@ -159,9 +165,18 @@ impl World {
         self.meet_fault_in_job(host, name, made, call);
     }
 
-    fn meet_fault_in_job(&mut self, host: &str, name: &str, made: usize, (call, operator): (usize, u64)) {
+    fn meet_fault_in_job(
+        &mut self,
+        host: &str,
+        name: &str,
+        made: usize,
+        (call, operator): (usize, u64),
+    ) {
         let is_now = |when| matches!(when, When::AfterSteps(steps) if steps == made);
-        let Some(fault) = self.fault.filter(|fault| fault.call == call && is_now(fault.when)) else {
+        let Some(fault) = self
+            .fault
+            .filter(|fault| fault.call == call && is_now(fault.when))
+        else {
             return;
         };
         self.fault = None;

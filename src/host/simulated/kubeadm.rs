@@ -12,7 +12,11 @@ use serde_json::{Value, json};
 const PKI: &str = "/etc/kubernetes/pki";
 const QUORATE: &str = "/etc/kubernetes/quorate";
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
-const PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+const PODS: [&str; 3] = [
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];
 
 /// The files of the cluster's CAs and service accounts.
 pub(super) const SHARED_PKI: [&str; 8] = [
@@ -67,7 +71,9 @@ impl World {
     pub(super) fn note_job_secrets(&mut self, work: &Work) {
         let texts = ["init.yaml", "join.yaml"].map(|name| work.text(name));
         let tokens = texts.iter().filter_map(|text| value_of(text, "token:"));
-        let secrets: Vec<String> = tokens.filter_map(|token| Some(token.split_once('.')?.1.to_owned())).collect();
+        let secrets: Vec<String> = tokens
+            .filter_map(|token| Some(token.split_once('.')?.1.to_owned()))
+            .collect();
         self.secrets.extend(secrets);
     }
 
@@ -92,7 +98,9 @@ fn value_of(text: &str, key: &str) -> Option<String> {
 fn items_of(text: &str, key: &str) -> Vec<String> {
     let lines = text.lines().skip_while(|line| line.trim() != key).skip(1);
     let items = lines.map_while(|line| line.trim().strip_prefix("- "));
-    items.map(|item| item.trim_matches('"').to_owned()).collect()
+    items
+        .map(|item| item.trim_matches('"').to_owned())
+        .collect()
 }
 
 fn is_master(world: &mut World, work: &Work) -> bool {
@@ -106,7 +114,10 @@ fn mark_founding(world: &mut World, work: &Work) -> End {
 
 fn mark_joining(world: &mut World, work: &Work) -> End {
     world.put(work, &format!("{QUORATE}/joining"), "", 0o644);
-    for name in SHARED_PKI.iter().filter(|_| work.files.contains_key("ca.key")) {
+    for name in SHARED_PKI
+        .iter()
+        .filter(|_| work.files.contains_key("ca.key"))
+    {
         let mode = if name.ends_with("key") { 0o600 } else { 0o644 };
         let content = work.text(&name.replace('/', "-"));
         world.put(work, &format!("{PKI}/{name}"), content, mode);
@@ -122,13 +133,22 @@ fn complaints(machine: &Machine) -> Vec<String> {
             complaints.push(format!("[ERROR {complaint}]"));
         }
     };
-    unless(machine.packages.contains_key("kubeadm"), "kubeadm: command not found");
+    unless(
+        machine.packages.contains_key("kubeadm"),
+        "kubeadm: command not found",
+    );
     unless(machine.runs("containerd"), "CRI");
     unless(machine.units.contains_key("kubelet"), "KubeletVersion");
     unless(machine.swap == 0, "Swap");
     let is_set = |name: &str| machine.sysctls.get(name).is_some_and(|value| value == "1");
-    unless(is_set("net.ipv4.ip_forward"), "FileContent--proc-sys-net-ipv4-ip_forward");
-    unless(is_set("net.bridge.bridge-nf-call-iptables"), "FileContent--proc-sys-net-bridge");
+    unless(
+        is_set("net.ipv4.ip_forward"),
+        "FileContent--proc-sys-net-ipv4-ip_forward",
+    );
+    unless(
+        is_set("net.bridge.bridge-nf-call-iptables"),
+        "FileContent--proc-sys-net-bridge",
+    );
     complaints
 }
 
@@ -136,7 +156,10 @@ fn verdict(complaints: &[String]) -> End {
     if complaints.is_empty() {
         return End::Done;
     }
-    End::Fails(format!("[preflight] Some fatal errors occurred: {}", complaints.join(" ")))
+    End::Fails(format!(
+        "[preflight] Some fatal errors occurred: {}",
+        complaints.join(" ")
+    ))
 }
 
 fn preflight_init(world: &mut World, work: &Work) -> End {
@@ -145,7 +168,9 @@ fn preflight_init(world: &mut World, work: &Work) -> End {
     let mut complaints = complaints(machine);
     for pod in PODS.iter().chain(&["etcd"]) {
         if machine.files.has(&format!("{MANIFESTS}/{pod}.yaml")) {
-            complaints.push(format!("FileAvailable--etc-kubernetes-manifests-{pod}.yaml"));
+            complaints.push(format!(
+                "FileAvailable--etc-kubernetes-manifests-{pod}.yaml"
+            ));
         }
     }
     if etcd::data(machine).is_some() {
@@ -166,10 +191,21 @@ fn make_cas(world: &mut World, work: &Work) -> End {
         if name.ends_with("key") {
             let secret = format!("planted-private-key-{number}-{}", name.replace('/', "-"));
             world.secrets.insert(secret.clone());
-            world.put(work, &path, format!("-----BEGIN PRIVATE KEY-----\n{secret}\n-----END PRIVATE KEY-----\n"), 0o600);
+            world.put(
+                work,
+                &path,
+                format!("-----BEGIN PRIVATE KEY-----\n{secret}\n-----END PRIVATE KEY-----\n"),
+                0o600,
+            );
         } else {
             let key = format!("{name} {number}");
-            let pem = Certificate { subject: "kubernetes", issuer: "kubernetes", key: &key, alt_names: &[] }.pem();
+            let pem = Certificate {
+                subject: "kubernetes",
+                issuer: "kubernetes",
+                key: &key,
+                alt_names: &[],
+            }
+            .pem();
             world.put(work, &path, pem, 0o644);
         }
     }
@@ -180,11 +216,23 @@ fn make_cas(world: &mut World, work: &Work) -> End {
 pub(super) fn certificate_of(world: &mut World, host: &str) -> String {
     let now = world.now;
     let machine = world.machine(host);
-    let configuration = machine.files.text(&format!("{QUORATE}/cluster.yaml")).unwrap_or_default();
+    let configuration = machine
+        .files
+        .text(&format!("{QUORATE}/cluster.yaml"))
+        .unwrap_or_default();
     let mut names = items_of(configuration, "certSANs:");
-    names.extend([host.to_owned(), machine.address.to_string(), "kubernetes".to_owned()]);
+    names.extend([
+        host.to_owned(),
+        machine.address.to_string(),
+        "kubernetes".to_owned(),
+    ]);
     let key = format!("apiserver {host} {now}");
-    let certificate = Certificate { subject: "kube-apiserver", issuer: "kubernetes", key: &key, alt_names: &names };
+    let certificate = Certificate {
+        subject: "kube-apiserver",
+        issuer: "kubernetes",
+        key: &key,
+        alt_names: &names,
+    };
     certificate.pem()
 }
 
@@ -193,12 +241,25 @@ fn issue_certificates(world: &mut World, host: &str) {
     let pem = certificate_of(world, host);
     let now = world.now;
     let machine = world.machine(host);
-    machine.files.put(format!("{PKI}/apiserver.crt"), pem, 0o644, now);
-    for name in ["apiserver.key", "apiserver-kubelet-client.crt", "apiserver-kubelet-client.key", "etcd/healthcheck-client.crt",
-        "etcd/healthcheck-client.key", "etcd/server.crt", "etcd/peer.crt", "front-proxy-client.crt", "apiserver-etcd-client.crt"] {
+    machine
+        .files
+        .put(format!("{PKI}/apiserver.crt"), pem, 0o644, now);
+    for name in [
+        "apiserver.key",
+        "apiserver-kubelet-client.crt",
+        "apiserver-kubelet-client.key",
+        "etcd/healthcheck-client.crt",
+        "etcd/healthcheck-client.key",
+        "etcd/server.crt",
+        "etcd/peer.crt",
+        "front-proxy-client.crt",
+        "apiserver-etcd-client.crt",
+    ] {
         let path = format!("{PKI}/{name}");
         if !machine.files.has(&path) {
-            machine.files.put(path, format!("{name} of {host}\n"), 0o600, now);
+            machine
+                .files
+                .put(path, format!("{name} of {host}\n"), 0o600, now);
         }
     }
 }
@@ -213,14 +274,21 @@ fn write_kubeconfigs(world: &mut World, work: &Work) {
     let endpoint = endpoint(world, work);
     world.secrets.insert("planted-admin-key".to_owned());
     for name in ["admin.conf", "controller-manager.conf", "scheduler.conf"] {
-        let text = format!("apiVersion: v1\nclusters:\n- cluster:\n    server: https://{endpoint}\n  name: kubernetes\nusers:\n- user:\n    client-key-data: planted-admin-key\n");
+        let text = format!(
+            "apiVersion: v1\nclusters:\n- cluster:\n    server: https://{endpoint}\n  name: kubernetes\nusers:\n- user:\n    client-key-data: planted-admin-key\n"
+        );
         world.put(work, &format!("/etc/kubernetes/{name}"), text, 0o600);
     }
 }
 
 /// `host:port` of the control plane.
 fn endpoint(world: &mut World, work: &Work) -> String {
-    let shared = world.machine(&work.host).files.text(&format!("{QUORATE}/cluster.yaml")).unwrap_or_default().to_owned();
+    let shared = world
+        .machine(&work.host)
+        .files
+        .text(&format!("{QUORATE}/cluster.yaml"))
+        .unwrap_or_default()
+        .to_owned();
     value_of(&shared, "controlPlaneEndpoint:").unwrap_or_else(|| format!("{}:6443", world.vip))
 }
 
@@ -230,7 +298,12 @@ fn kubelet_conf(world: &mut World, work: &Work, server: &str) {
 }
 
 fn start_kubelet(world: &mut World, work: &Work) -> End {
-    world.put(work, "/var/lib/kubelet/config.yaml", "kind: KubeletConfiguration\n", 0o644);
+    world.put(
+        work,
+        "/var/lib/kubelet/config.yaml",
+        "kind: KubeletConfiguration\n",
+        0o644,
+    );
     let now = world.now;
     match world.systemctl(&work.host, "restart", "kubelet", now) {
         Ok(()) => End::Done,
@@ -260,11 +333,22 @@ pub(super) fn manifest(world: &mut World, host: &str, pod: &str) -> String {
         "kube-scheduler" => "scheduler:",
         _ => "etcd:",
     };
-    let configuration = world.machine(host).files.text(&format!("{QUORATE}/cluster.yaml")).unwrap_or_default();
+    let configuration = world
+        .machine(host)
+        .files
+        .text(&format!("{QUORATE}/cluster.yaml"))
+        .unwrap_or_default();
     let sans = items_of(configuration, "certSANs:");
-    let section = configuration.lines().skip_while(|line| *line != key).skip(1).take_while(|line| line.starts_with(' '));
+    let section = configuration
+        .lines()
+        .skip_while(|line| *line != key)
+        .skip(1)
+        .take_while(|line| line.starts_with(' '));
     let flags = section.filter(|line| !sans.iter().any(|san| line.contains(san)));
-    format!("kind: Pod # {pod}\n{}\n", flags.collect::<Vec<_>>().join("\n"))
+    format!(
+        "kind: Pod # {pod}\n{}\n",
+        flags.collect::<Vec<_>>().join("\n")
+    )
 }
 
 fn write_etcd_of_founder(world: &mut World, work: &Work) -> End {
@@ -287,22 +371,44 @@ fn store_configuration(world: &mut World, work: &Work) -> End {
     let Some(cluster) = store(world, work) else {
         return End::Fails("the apiserver does not answer".to_owned());
     };
-    let configuration = world.machine(&work.host).files.text(&format!("{QUORATE}/cluster.yaml")).unwrap_or_default().to_owned();
+    let configuration = world
+        .machine(&work.host)
+        .files
+        .text(&format!("{QUORATE}/cluster.yaml"))
+        .unwrap_or_default()
+        .to_owned();
     let map = json!({ "metadata": { "name": "kubeadm-config" }, "data": { "ClusterConfiguration": configuration } });
-    world.ask(cluster, "PATCH", "/api/v1/namespaces/kube-system/configmaps/kubeadm-config", Some(map));
+    world.ask(
+        cluster,
+        "PATCH",
+        "/api/v1/namespaces/kube-system/configmaps/kubeadm-config",
+        Some(map),
+    );
     let token = value_of(&work.text("init.yaml"), "token:").unwrap_or_default();
     if let Some((id, secret)) = token.split_once('.') {
         let secret = json!({ "metadata": { "name": format!("bootstrap-token-{id}") }, "data": { "token-secret": secret } });
-        world.ask(cluster, "POST", "/api/v1/namespaces/kube-system/secrets", Some(secret));
+        world.ask(
+            cluster,
+            "POST",
+            "/api/v1/namespaces/kube-system/secrets",
+            Some(secret),
+        );
     }
-    world.put(work, "/var/lib/kubelet/pki/kubelet-client-current.pem", "planted\n", 0o600);
+    world.put(
+        work,
+        "/var/lib/kubelet/pki/kubelet-client-current.pem",
+        "planted\n",
+        0o600,
+    );
     End::Done
 }
 
 /// The cluster that the host's own apiserver, or for a worker the virtual IP, leads to.
 fn store(world: &mut World, work: &Work) -> Option<usize> {
     let machine = world.machine(&work.host).clone();
-    world.store_of(&machine).or_else(|| world.store_behind_vip())
+    world
+        .store_of(&machine)
+        .or_else(|| world.store_behind_vip())
 }
 
 fn mark_control_plane(world: &mut World, work: &Work) -> End {
@@ -314,9 +420,16 @@ fn mark_control_plane(world: &mut World, work: &Work) -> End {
 
 /// The label and the taint of a master.
 pub(super) fn mark_node(world: &mut World, host: &str) -> End {
-    let taint = if world.release.minor < 24 { "node-role.kubernetes.io/master" } else { "node-role.kubernetes.io/control-plane" };
+    let taint = if world.release.minor < 24 {
+        "node-role.kubernetes.io/master"
+    } else {
+        "node-role.kubernetes.io/control-plane"
+    };
     let path = node_path(host);
-    let Some(node) = world.live_cluster().and_then(|cluster| world.etcd.get_mut(cluster)?.objects.get_mut(&path)) else {
+    let Some(node) = world
+        .live_cluster()
+        .and_then(|cluster| world.etcd.get_mut(cluster)?.objects.get_mut(&path))
+    else {
         return End::Waits("[mark-control-plane] the Node is not there".to_owned());
     };
     node["metadata"]["labels"]["node-role.kubernetes.io/control-plane"] = json!("");
@@ -325,17 +438,36 @@ pub(super) fn mark_node(world: &mut World, host: &str) -> End {
 }
 
 fn finish_init(world: &mut World, work: &Work) -> End {
-    let shared = world.machine(&work.host).files.get(&format!("{QUORATE}/cluster.yaml")).map(|file| file.content.clone());
-    let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(shared.unwrap_or_default()));
-    world.put(work, &format!("{QUORATE}/applied"), format!("{digest}\n"), 0o644);
-    world.machine(&work.host).files.remove(&format!("{QUORATE}/founding"));
+    let shared = world
+        .machine(&work.host)
+        .files
+        .get(&format!("{QUORATE}/cluster.yaml"))
+        .map(|file| file.content.clone());
+    let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(
+        shared.unwrap_or_default(),
+    ));
+    world.put(
+        work,
+        &format!("{QUORATE}/applied"),
+        format!("{digest}\n"),
+        0o644,
+    );
+    world
+        .machine(&work.host)
+        .files
+        .remove(&format!("{QUORATE}/founding"));
     End::Done
 }
 
 fn preflight_join(world: &mut World, work: &Work) -> End {
     let machine = world.machine(&work.host);
     let mut complaints = complaints(machine);
-    for path in ["kubelet.conf", "bootstrap-kubelet.conf", "manifests/kube-apiserver.yaml", "manifests/etcd.yaml"] {
+    for path in [
+        "kubelet.conf",
+        "bootstrap-kubelet.conf",
+        "manifests/kube-apiserver.yaml",
+        "manifests/etcd.yaml",
+    ] {
         if machine.files.has(&format!("/etc/kubernetes/{path}")) {
             complaints.push(format!("[ERROR FileAvailable--etc-kubernetes-{path}]"));
         }
@@ -353,7 +485,9 @@ fn preflight_join(world: &mut World, work: &Work) -> End {
 /// be ready.
 fn discover(world: &mut World, work: &Work) -> End {
     let Some(cluster) = world.store_behind_vip() else {
-        return End::Waits("[discovery] Failed to connect to the API through the virtual IP".to_owned());
+        return End::Waits(
+            "[discovery] Failed to connect to the API through the virtual IP".to_owned(),
+        );
     };
     let token = value_of(&work.text("join.yaml"), "token:").unwrap_or_default();
     let path = format!(
@@ -365,12 +499,22 @@ fn discover(world: &mut World, work: &Work) -> End {
         return End::Fails("[discovery] the token is not known to the cluster".to_owned());
     }
     let node = objects.and_then(|objects| objects.get(&node_path(&work.host)));
-    let is_ready = node.and_then(|node| node.pointer("/status/conditions/0/status")).and_then(Value::as_str) == Some("True");
+    let is_ready = node
+        .and_then(|node| node.pointer("/status/conditions/0/status"))
+        .and_then(Value::as_str)
+        == Some("True");
     if is_ready {
-        return End::Fails(format!("a Node with name \"{}\" and status \"Ready\" already exists in the cluster", work.host));
+        return End::Fails(format!(
+            "a Node with name \"{}\" and status \"Ready\" already exists in the cluster",
+            work.host
+        ));
     }
-    let ca = world.behind_vip().and_then(|machine| machine.files.get(&format!("{PKI}/ca.crt")).cloned());
-    let ca = ca.map(|file| String::from_utf8_lossy(&file.content).into_owned()).unwrap_or_default();
+    let ca = world
+        .behind_vip()
+        .and_then(|machine| machine.files.get(&format!("{PKI}/ca.crt")).cloned());
+    let ca = ca
+        .map(|file| String::from_utf8_lossy(&file.content).into_owned())
+        .unwrap_or_default();
     let pinned = items_of(&work.text("join.yaml"), "caCertHashes:");
     if crate::cluster::ca::Ca::parse(&ca).is_none_or(|ca| !pinned.contains(&ca.hash)) {
         return End::Fails("[discovery] the cluster CA is none of the pinned ones".to_owned());
@@ -400,11 +544,18 @@ fn check_etcd(world: &mut World, work: &Work) -> End {
 
 fn bootstrap_kubelet(world: &mut World, work: &Work) -> End {
     if world.store_behind_vip().is_none() {
-        return End::Waits("[kubelet-start] Waiting for the kubelet to perform the TLS Bootstrap".to_owned());
+        return End::Waits(
+            "[kubelet-start] Waiting for the kubelet to perform the TLS Bootstrap".to_owned(),
+        );
     }
     let server = endpoint(world, work);
     kubelet_conf(world, work, &server);
-    world.put(work, "/var/lib/kubelet/pki/kubelet-client-current.pem", "planted\n", 0o600);
+    world.put(
+        work,
+        "/var/lib/kubelet/pki/kubelet-client-current.pem",
+        "planted\n",
+        0o600,
+    );
     start_kubelet(world, work)
 }
 
@@ -438,13 +589,19 @@ fn finish_join(world: &mut World, work: &Work) -> End {
     if let Some(applied) = work.files.get("applied") {
         world.put(work, &format!("{QUORATE}/applied"), applied.clone(), 0o644);
     }
-    world.machine(&work.host).files.remove(&format!("{QUORATE}/joining"));
+    world
+        .machine(&work.host)
+        .files
+        .remove(&format!("{QUORATE}/joining"));
     End::Done
 }
 
 fn stop_pods(world: &mut World, work: &Work) -> End {
     for name in ["admin.conf", "super-admin.conf"] {
-        world.machine(&work.host).files.remove(&format!("/etc/kubernetes/{name}"));
+        world
+            .machine(&work.host)
+            .files
+            .remove(&format!("/etc/kubernetes/{name}"));
     }
     let now = world.now;
     // A kubelet that is not there cannot be stopped; kubeadm only warns.
@@ -462,7 +619,12 @@ fn remove_manifests(world: &mut World, work: &Work) -> End {
 
 fn remove_state(world: &mut World, work: &Work) -> End {
     let files = &mut world.machine(&work.host).files;
-    for name in ["kubelet.conf", "bootstrap-kubelet.conf", "controller-manager.conf", "scheduler.conf"] {
+    for name in [
+        "kubelet.conf",
+        "bootstrap-kubelet.conf",
+        "controller-manager.conf",
+        "scheduler.conf",
+    ] {
         files.remove(&format!("/etc/kubernetes/{name}"));
     }
     files.remove_below("/var/lib/kubelet");
@@ -473,7 +635,10 @@ fn remove_state(world: &mut World, work: &Work) -> End {
 
 fn forget(world: &mut World, work: &Work) -> End {
     for mark in ["founding", "joining", "applied"] {
-        world.machine(&work.host).files.remove(&format!("{QUORATE}/{mark}"));
+        world
+            .machine(&work.host)
+            .files
+            .remove(&format!("{QUORATE}/{mark}"));
     }
     End::Done
 }

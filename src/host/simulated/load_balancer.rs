@@ -19,7 +19,9 @@ pub(super) fn refuses_to_run(unit: &str, files: &Files) -> Option<String> {
 
 /// Why `haproxy -c` would refuse a configuration: a CA that it names is missing.
 pub(super) fn refuses(files: &Files, configuration: &str) -> Option<String> {
-    let mut words = configuration.split_whitespace().skip_while(|word| *word != "ca-file");
+    let mut words = configuration
+        .split_whitespace()
+        .skip_while(|word| *word != "ca-file");
     let path = words.nth(1)?;
     (!files.has(path)).then(|| format!("unable to load CA file '{path}'"))
 }
@@ -72,7 +74,10 @@ impl World {
             machine.holds_vip &= may;
         }
         for name in names {
-            let takes = self.machines.get(&name).is_some_and(|machine| machine.may_hold_vip() && !self.hears_holder(machine));
+            let takes = self
+                .machines
+                .get(&name)
+                .is_some_and(|machine| machine.may_hold_vip() && !self.hears_holder(machine));
             if takes {
                 self.machine(&name).holds_vip = true;
             }
@@ -84,9 +89,11 @@ impl World {
             return false;
         };
         self.machines.values().any(|other| {
-            let heard = || vrrp(other).is_some_and(|vrrp| {
-                vrrp.router == own.router && vrrp.peers.contains(&machine.address.to_string())
-            });
+            let heard = || {
+                vrrp(other).is_some_and(|vrrp| {
+                    vrrp.router == own.router && vrrp.peers.contains(&machine.address.to_string())
+                })
+            };
             other.name != machine.name && other.holds_vip && heard()
         })
     }
@@ -102,7 +109,10 @@ impl World {
     pub(super) fn behind_vip(&self) -> Option<&Machine> {
         let configured = |machine: &&Machine| {
             machine.holds_vip
-                && machine.files.text(HAPROXY).is_some_and(|text| text.contains("6443"))
+                && machine
+                    .files
+                    .text(HAPROXY)
+                    .is_some_and(|text| text.contains("6443"))
         };
         self.machines.values().find(configured)?;
         self.machines.values().find(|machine| self.serves(machine))

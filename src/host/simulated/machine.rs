@@ -17,6 +17,10 @@ const BOOT_US: u64 = 20_000_000;
 
 /// A modelled machine.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a state of its own, as on a real machine"
+)]
 pub struct Machine {
     /// Its name.
     pub name: String,
@@ -102,8 +106,18 @@ impl Machine {
         };
         let hosts = "127.0.0.1 localhost\n";
         machine.files.put("/etc/hosts", hosts, 0o644, now);
-        machine.files.put("/etc/fstab", "/dev/vda1 / ext4 defaults 0 1\n/dev/vda2 none swap sw 0 0\n", 0o644, now);
-        machine.files.put("/etc/apt/sources.list", "deb http://deb.debian.org/debian bookworm main\n", 0o644, now);
+        machine.files.put(
+            "/etc/fstab",
+            "/dev/vda1 / ext4 defaults 0 1\n/dev/vda2 none swap sw 0 0\n",
+            0o644,
+            now,
+        );
+        machine.files.put(
+            "/etc/apt/sources.list",
+            "deb http://deb.debian.org/debian bookworm main\n",
+            0o644,
+            now,
+        );
         machine
     }
 
@@ -125,19 +139,34 @@ impl Machine {
         if let Some(at) = self.boots_at {
             return Some(at);
         }
-        let jobs = self.jobs.values().filter(|job| job.status.is_none()).map(|job| job.due);
-        let undos = self.undos.values().filter(|undo| !undo.fired).map(|undo| undo.due);
-        let pods = self.pods.values().flat_map(Pod::comes_up_at).filter(|at| *at > settled);
+        let jobs = self
+            .jobs
+            .values()
+            .filter(|job| job.status.is_none())
+            .map(|job| job.due);
+        let undos = self
+            .undos
+            .values()
+            .filter(|undo| !undo.fired)
+            .map(|undo| undo.due);
+        let pods = self
+            .pods
+            .values()
+            .flat_map(Pod::comes_up_at)
+            .filter(|at| *at > settled);
         jobs.chain(undos).chain(pods).min()
     }
 }
 
 fn sysctls() -> BTreeMap<String, String> {
-    [("net.ipv4.ip_forward", "0"), ("net.bridge.bridge-nf-call-iptables", "")]
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+    [
+        ("net.ipv4.ip_forward", "0"),
+        ("net.bridge.bridge-nf-call-iptables", ""),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
 }
 
 impl World {
@@ -178,7 +207,7 @@ impl World {
     /// Puts an empty machine of the same name and address in a machine's place.
     pub fn replace(&mut self, host: &str, node: &Node) {
         let mut blank = Machine::bare(node, self.now);
-        blank.machine_id = format!("{:032x}", self.next());
+        blank.machine_id = format!("{:032x}", self.number());
         *self.machine(host) = blank;
         self.settle();
     }
@@ -206,7 +235,11 @@ impl Machine {
     fn load_at_boot(&mut self) {
         for path in self.files.list("/etc/modules-load.d") {
             let text = self.files.text(&path).unwrap_or_default().to_owned();
-            for name in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            for name in text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            {
                 self.load_module(name);
             }
         }
@@ -214,7 +247,9 @@ impl Machine {
             self.apply_sysctls(&path);
         }
         let fstab = self.files.text("/etc/fstab").unwrap_or_default();
-        let swaps = |line: &str| !line.trim_start().starts_with('#') && line.split_whitespace().nth(2) == Some("swap");
+        let swaps = |line: &str| {
+            !line.trim_start().starts_with('#') && line.split_whitespace().nth(2) == Some("swap")
+        };
         self.swap = if fstab.lines().any(swaps) { 1 << 30 } else { 0 };
     }
 
@@ -232,11 +267,15 @@ impl Machine {
     /// `sysctl -p FILE`.
     pub(super) fn apply_sysctls(&mut self, path: &str) {
         let text = self.files.text(path).unwrap_or_default().to_owned();
-        for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
+        for line in text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with(['#', ';']))
+        {
             if let Some((name, value)) = line.split_once('=') {
                 let name = name.trim().trim_start_matches('-');
                 if !name.starts_with("net.bridge.") || self.modules.contains("br_netfilter") {
-                    self.sysctls.insert(name.to_owned(), value.trim().to_owned());
+                    self.sysctls
+                        .insert(name.to_owned(), value.trim().to_owned());
                 }
             }
         }

@@ -26,11 +26,14 @@ const SERVICES: [(&str, &str, bool); 4] = [
 impl Machine {
     /// Unpacks a package.
     pub(super) fn unpack(&mut self, name: &str, version: &str) {
-        let package = self.packages.entry(name.to_owned()).or_insert_with(|| Package {
-            version: String::new(),
-            held: false,
-            is_configured: false,
-        });
+        let package = self
+            .packages
+            .entry(name.to_owned())
+            .or_insert_with(|| Package {
+                version: String::new(),
+                held: false,
+                is_configured: false,
+            });
         version.clone_into(&mut package.version);
         package.is_configured = false;
     }
@@ -63,10 +66,13 @@ impl World {
             for (unit, starts) in Machine::services_of(name) {
                 let machine = self.machine(host);
                 default_files(machine, unit, now);
-                machine.units.entry(unit.to_owned()).or_insert_with(|| Unit {
-                    enabled: true,
-                    ..Unit::default()
-                });
+                machine
+                    .units
+                    .entry(unit.to_owned())
+                    .or_insert_with(|| Unit {
+                        enabled: true,
+                        ..Unit::default()
+                    });
                 if starts {
                     let _ = self.systemctl(host, "start", unit, now);
                 }

@@ -33,7 +33,10 @@ impl World {
     pub(super) fn settle_pods(&mut self) {
         let names: Vec<String> = self.machines.keys().cloned().collect();
         for host in names {
-            let works = self.machines.get(&host).is_some_and(|machine| machine.runs("kubelet") && machine.runs("containerd"));
+            let works = self
+                .machines
+                .get(&host)
+                .is_some_and(|machine| machine.runs("kubelet") && machine.runs("containerd"));
             for pod in PODS.into_iter().filter(|_| works) {
                 self.settle_pod(&host, pod);
             }
@@ -43,7 +46,10 @@ impl World {
     fn settle_pod(&mut self, host: &str, name: &str) {
         let now = self.now;
         let machine = self.machine(host);
-        if !machine.files.has(&format!("/etc/kubernetes/manifests/{name}.yaml")) {
+        if !machine
+            .files
+            .has(&format!("/etc/kubernetes/manifests/{name}.yaml"))
+        {
             machine.pods.remove(name);
             return;
         }
@@ -54,13 +60,23 @@ impl World {
         if machine.pods.get(name).is_some_and(|pod| !exits(pod)) {
             return;
         }
-        let member = if name == "etcd" { self.start_member(host) } else { None };
-        self.machine(host).pods.insert(name.to_owned(), Pod { since: now, member });
+        let member = if name == "etcd" {
+            self.start_member(host)
+        } else {
+            None
+        };
+        self.machine(host)
+            .pods
+            .insert(name.to_owned(), Pod { since: now, member });
     }
 
     /// Registers Nodes of kubelets that have just started, and tells who is ready.
     pub(super) fn settle_nodes(&mut self) {
-        let Some(cluster) = self.machines.values().find_map(|machine| self.store_of(machine)) else {
+        let Some(cluster) = self
+            .machines
+            .values()
+            .find_map(|machine| self.store_of(machine))
+        else {
             return;
         };
         let names: Vec<String> = self.machines.keys().cloned().collect();
@@ -77,9 +93,12 @@ impl World {
         let Some(machine) = self.machines.get(host) else {
             return false;
         };
-        let configured = ["/etc/kubernetes/kubelet.conf", "/var/lib/kubelet/config.yaml"]
-            .iter()
-            .all(|path| machine.files.has(path));
+        let configured = [
+            "/etc/kubernetes/kubelet.conf",
+            "/var/lib/kubelet/config.yaml",
+        ]
+        .iter()
+        .all(|path| machine.files.has(path));
         machine.runs("kubelet") && configured && self.store_seen_by(machine) == Some(cluster)
     }
 
@@ -105,7 +124,11 @@ impl World {
         let Some(state) = self.etcd.get_mut(cluster) else {
             return;
         };
-        let count = state.objects.keys().filter(|path| path.starts_with("/api/v1/nodes/")).count();
+        let count = state
+            .objects
+            .keys()
+            .filter(|path| path.starts_with("/api/v1/nodes/"))
+            .count();
         let node = state.objects.entry(path).or_insert_with(|| json!({
             "kind": "Node",
             "metadata": { "name": host, "resourceVersion": "1", "labels": { "kubernetes.io/hostname": host } },
@@ -124,16 +147,28 @@ impl World {
         let Some(state) = self.etcd.get_mut(cluster) else {
             return;
         };
-        let is_installed = state.objects.keys().any(|path| path.contains("/daemonsets/") && !path.ends_with("/kube-proxy"));
+        let is_installed = state
+            .objects
+            .keys()
+            .any(|path| path.contains("/daemonsets/") && !path.ends_with("/kube-proxy"));
         let Some(node) = state.objects.get_mut(&node_path(host)) else {
             return;
         };
-        let is_its_own = node.pointer("/status/nodeInfo/machineID").and_then(Value::as_str) == Some(&id);
+        let is_its_own = node
+            .pointer("/status/nodeInfo/machineID")
+            .and_then(Value::as_str)
+            == Some(&id);
         let condition = match (reaches && is_its_own, has_network || is_installed) {
-            (true, true) => json!({ "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status" }),
-            (true, false) => json!({ "type": "Ready", "status": "False", "reason": "KubeletNotReady",
-                "message": "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:cni config uninitialized" }),
-            (false, _) => json!({ "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status." }),
+            (true, true) => {
+                json!({ "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status" })
+            }
+            (true, false) => {
+                json!({ "type": "Ready", "status": "False", "reason": "KubeletNotReady",
+                "message": "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:cni config uninitialized" })
+            }
+            (false, _) => {
+                json!({ "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status." })
+            }
         };
         node["status"]["conditions"] = json!([condition]);
     }

@@ -37,7 +37,10 @@ impl World {
                 }
                 Probe::Script(script) => {
                     let (status, stdout) = scripts::probe(self, host, script)?;
-                    let reading = ScriptReading { status: Status::Code(status), stdout };
+                    let reading = ScriptReading {
+                        status: Status::Code(status),
+                        stdout,
+                    };
                     readings.scripts.insert(script.clone(), reading);
                 }
             }
@@ -86,7 +89,10 @@ impl World {
 
 impl Machine {
     fn package_reading(&self, name: &str) -> PackageReading {
-        let installed = self.packages.get(name).filter(|package| package.is_configured);
+        let installed = self
+            .packages
+            .get(name)
+            .filter(|package| package.is_configured);
         installed.map_or_else(PackageReading::default, |package| PackageReading {
             version: Some(package.version.clone()),
             held: package.held,

@@ -37,7 +37,13 @@ pub(super) fn answers_with_keys(command: &Command) -> bool {
 
 /// Answers a read-only script.
 pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Said, String> {
-    let argument = |index: usize| script.arguments.get(index).map(String::as_str).unwrap_or_default();
+    let argument = |index: usize| {
+        script
+            .arguments
+            .get(index)
+            .map(String::as_str)
+            .unwrap_or_default()
+    };
     let machine = world.machine(host);
     Ok(match script.name {
         "kubernetes-report" => (0, report(world, host).to_string()),
@@ -47,26 +53,38 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
         // A job's private directory goes with its unit.
         "swap-units" | "join-material" => (0, String::new()),
         "vip-answers" => (0, vip_answers(world, host)),
-        "system-user" => match machine.users.contains(argument(0)) {
-            true => (0, format!("{0}:x:999:999::/nonexistent:/usr/sbin/nologin\n", argument(0))),
-            false => (2, String::new()),
-        },
+        "system-user" if machine.users.contains(argument(0)) => (
+            0,
+            format!("{}:x:999:999::/:/usr/sbin/nologin\n", argument(0)),
+        ),
+        "system-user" => (2, String::new()),
         "containerd-version" => (127, String::new()),
-        "preflight" => (0, preflight(world, host, script.arguments.get(4..).unwrap_or_default())),
+        "preflight" => (
+            0,
+            preflight(world, host, script.arguments.get(4..).unwrap_or_default()),
+        ),
         _ => return unknown(&format!("script `{}`", script.name)),
     })
 }
 
 /// Runs a command script.
-pub(super) fn run(world: &mut World, host: &str, script: &Script, stdin: &[u8]) -> Result<Ended, String> {
+pub(super) fn run(
+    world: &mut World,
+    host: &str,
+    script: &Script,
+    stdin: &[u8],
+) -> Result<Ended, String> {
     let now = world.now;
     let argument = |index: usize| script.arguments.get(index).cloned().unwrap_or_default();
     let machine = world.machine(host);
     let done = Ok((0, String::new(), String::new()));
     match script.name {
-        "service-run" => service(world, host, &argument(0), &argument(1), now),
+        "service-run" => Ok(service(world, host, &argument(0), &argument(1), now)),
         "kernel-modules-load" => {
-            script.arguments.iter().for_each(|name| machine.load_module(name));
+            script
+                .arguments
+                .iter()
+                .for_each(|name| machine.load_module(name));
             done
         }
         "sysctls-apply" => {
@@ -79,23 +97,33 @@ pub(super) fn run(world: &mut World, host: &str, script: &Script, stdin: &[u8]) 
         }
         "registry-files-remove" => {
             for registry in script.arguments.iter().skip(1) {
-                machine.files.remove_below(&format!("{}/{registry}", argument(0)));
+                machine
+                    .files
+                    .remove_below(&format!("{}/{registry}", argument(0)));
             }
             done
         }
-        "kubernetes-api" => api(world, host, [&argument(1), &argument(2)], stdin),
+        "kubernetes-api" => Ok(api(world, host, [&argument(1), &argument(2)], stdin)),
         "control-plane-pki" => Ok(pki(machine)),
         "etcd-member-remove" => {
-            let id = argument(1).parse().map_err(|_| "the id is no number".to_owned())?;
+            let id = argument(1)
+                .parse()
+                .map_err(|_| "the id is no number".to_owned())?;
             Ok(match world.remove_member(host, id) {
                 Ok(()) => (0, "{}\n200\n".to_owned(), String::new()),
-                Err(why) => (0, format!("{{\"message\":\"{why}\"}}\n500\n"), String::new()),
+                Err(why) => (
+                    0,
+                    format!("{{\"message\":\"{why}\"}}\n500\n"),
+                    String::new(),
+                ),
             })
         }
         "park-manifests" => {
             for path in machine.files.list("/etc/kubernetes/manifests") {
                 let name = path.rsplit('/').next().unwrap_or_default();
-                machine.files.rename(&path, &format!("/etc/kubernetes/quorate/parked/{name}"));
+                machine
+                    .files
+                    .rename(&path, &format!("/etc/kubernetes/quorate/parked/{name}"));
             }
             done
         }
@@ -107,14 +135,16 @@ pub(super) fn run(world: &mut World, host: &str, script: &Script, stdin: &[u8]) 
             }
         }
         "kubeconfig-fetch" => Ok(kubeconfig(machine)),
-        "control-plane-candidates" => candidates::make(world, host),
-        "control-plane-certificate" => candidates::replace_certificate(world, host),
-        "control-plane-replace" => candidates::replace(world, host, &argument(0), &argument(1)),
-        "control-plane-names" => candidates::serves(world, host, script.arguments.get(1..).unwrap_or_default()),
-        "control-plane-component-healthy" => done,
-        "control-plane-store" => candidates::store(world, host, &argument(0)),
-        // The door waits.
-        "wait-for-units" => done,
+        "control-plane-candidates" => Ok(candidates::make(world, host)),
+        "control-plane-certificate" => Ok(candidates::replace_certificate(world, host)),
+        "control-plane-replace" => Ok(candidates::replace(world, host, &argument(0), &argument(1))),
+        "control-plane-names" => {
+            let names = script.arguments.get(1..).unwrap_or_default();
+            Ok(candidates::serves(world, host, names))
+        }
+        "control-plane-store" => Ok(candidates::store(world, host, &argument(0))),
+        // For units the door waits.
+        "control-plane-component-healthy" | "wait-for-units" => done,
         _ => unknown(&format!("script `{}`", script.name)),
     }
 }
@@ -138,11 +168,19 @@ pub(super) fn program(world: &mut World, host: &str, words: &[String]) -> Result
 }
 
 /// Judges a new file by the command that is to judge it.
-pub(super) fn check_file(world: &mut World, host: &str, check: &[String], file: &RemoteFile) -> Result<(), String> {
+pub(super) fn check_file(
+    world: &mut World,
+    host: &str,
+    check: &[String],
+    file: &RemoteFile,
+) -> Result<(), String> {
     let content = String::from_utf8_lossy(&file.content);
     let machine = world.machine(host);
     let words = check.join(" ");
-    let Some(program) = ["haproxy", "keepalived"].into_iter().find(|program| words.contains(&format!("{program} -"))) else {
+    let Some(program) = ["haproxy", "keepalived"]
+        .into_iter()
+        .find(|program| words.contains(&format!("{program} -")))
+    else {
         return unknown(&format!("the check `{words}`"));
     };
     if !machine.packages.contains_key(program) {
@@ -223,15 +261,15 @@ fn swap_off(world: &mut World, work: &Work) -> End {
     End::Done
 }
 
-fn service(world: &mut World, host: &str, unit: &str, verb: &str, now: u64) -> Result<Ended, String> {
+fn service(world: &mut World, host: &str, unit: &str, verb: &str, now: u64) -> Ended {
     let verbs = ["enable", verb];
     let verbs = verbs.iter().take(if verb == "enable" { 1 } else { 2 });
     for verb in verbs {
         if let Err(why) = world.systemctl(host, verb, unit, now) {
-            return Ok((1, String::new(), why));
+            return (1, String::new(), why);
         }
     }
-    Ok((0, String::new(), String::new()))
+    (0, String::new(), String::new())
 }
 
 fn listings(machine: &Machine) -> String {
@@ -249,13 +287,19 @@ fn registry_files(machine: &Machine, directory: &str) -> String {
 fn preflight(world: &mut World, host: &str, targets: &[String]) -> String {
     let machine = world.machine(host).clone();
     let is_joined = match machine.role {
-        Role::LoadBalancer => machine.runs("haproxy") && machine.files.has("/etc/keepalived/keepalived.conf"),
+        Role::LoadBalancer => {
+            machine.runs("haproxy") && machine.files.has("/etc/keepalived/keepalived.conf")
+        }
         Role::Master | Role::Worker => machine.files.has("/etc/kubernetes/kubelet.conf"),
     };
     let mut lines = vec![format!("joined {}", if is_joined { "yes" } else { "no" })];
     let configurations = ["/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf"];
-    let server = configurations.iter().find_map(|path| machine.files.text(path)?.split_once("server: "));
-    lines.extend(server.map(|(_, rest)| format!("endpoint {}", rest.lines().next().unwrap_or_default())));
+    let server = configurations
+        .iter()
+        .find_map(|path| machine.files.text(path)?.split_once("server: "));
+    lines.extend(
+        server.map(|(_, rest)| format!("endpoint {}", rest.lines().next().unwrap_or_default())),
+    );
     if machine.role != Role::LoadBalancer && machine.files.has(DATA) {
         lines.push("etcd-data yes".to_owned());
     }
@@ -269,24 +313,43 @@ fn preflight(world: &mut World, host: &str, targets: &[String]) -> String {
 fn preflight_of_bare(world: &World, machine: &Machine, targets: &[String]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     if machine.role == Role::LoadBalancer {
-        let holder = world.machines.values().find(|other| other.holds_vip && other.name != machine.name);
-        lines.push(holder.map_or("vip silent".to_owned(), |holder| format!("vip answered {}", super::probes::mac(holder))));
+        let holder = world
+            .machines
+            .values()
+            .find(|other| other.holds_vip && other.name != machine.name);
+        lines.push(holder.map_or("vip silent".to_owned(), |holder| {
+            format!("vip answered {}", super::probes::mac(holder))
+        }));
         lines.push("listened yes".to_owned());
     } else {
         lines.extend(["overlay", "br_netfilter"].map(|module| format!("module {module} yes")));
     }
-    if let Some(package) = machine.packages.get("containerd").filter(|package| package.is_configured) {
-        lines.push(format!("containerd github.com/containerd/containerd {}", package.version));
+    if let Some(package) = machine
+        .packages
+        .get("containerd")
+        .filter(|package| package.is_configured)
+    {
+        lines.push(format!(
+            "containerd github.com/containerd/containerd {}",
+            package.version
+        ));
     }
     for target in targets {
         let mut words = target.split(',');
         let name = words.next().unwrap_or_default();
         let is_up = world.machines.get(name).is_some_and(Machine::is_up);
         let verdict = if is_up { "closed" } else { "blocked" };
-        lines.extend(words.skip(1).map(|port| format!("reach {name} {port} {verdict}")));
+        lines.extend(
+            words
+                .skip(1)
+                .map(|port| format!("reach {name} {port} {verdict}")),
+        );
     }
     if machine.role == Role::Master {
-        lines.extend(["space 104857600 /var/lib/etcd".to_owned(), "sync p99 900 /var/lib/etcd".to_owned()]);
+        lines.extend([
+            "space 104857600 /var/lib/etcd".to_owned(),
+            "sync p99 900 /var/lib/etcd".to_owned(),
+        ]);
     }
     lines
 }
@@ -307,7 +370,10 @@ fn report(world: &mut World, host: &str) -> Report {
         node: own_node(world, &machine),
         ..Report::default()
     };
-    let can_ask = ["/etc/kubernetes/manifests/etcd.yaml", "/etc/kubernetes/pki/etcd/healthcheck-client.crt"];
+    let can_ask = [
+        "/etc/kubernetes/manifests/etcd.yaml",
+        "/etc/kubernetes/pki/etcd/healthcheck-client.crt",
+    ];
     if !can_ask.iter().all(|path| machine.files.has(path)) {
         return report;
     }
@@ -316,9 +382,10 @@ fn report(world: &mut World, host: &str) -> Report {
         let ok = |body: Option<String>| Answer::Http(200, body.unwrap_or_default());
         report.etcd_status = ok(world.etcd_status(data));
         report.etcd_members = ok(world.etcd_members(data));
-        report.etcd_health = match world.has_quorum(data.0) {
-            true => Answer::Http(200, "{\"health\":\"true\"}".to_owned()),
-            false => Answer::Http(503, "{\"health\":\"false\"}".to_owned()),
+        report.etcd_health = if world.has_quorum(data.0) {
+            Answer::Http(200, "{\"health\":\"true\"}".to_owned())
+        } else {
+            Answer::Http(503, "{\"health\":\"false\"}".to_owned())
         };
     }
     report
@@ -331,13 +398,18 @@ fn traces(machine: &Machine) -> std::collections::BTreeSet<Has> {
         (Has::AdminConf, "/etc/kubernetes/admin.conf"),
         (Has::CaKey, "/etc/kubernetes/pki/ca.key"),
         (Has::ApiserverCert, "/etc/kubernetes/pki/apiserver.crt"),
-        (Has::ApiserverManifest, "/etc/kubernetes/manifests/kube-apiserver.yaml"),
+        (
+            Has::ApiserverManifest,
+            "/etc/kubernetes/manifests/kube-apiserver.yaml",
+        ),
         (Has::EtcdManifest, "/etc/kubernetes/manifests/etcd.yaml"),
         (Has::EtcdData, DATA),
         (Has::Founding, "/etc/kubernetes/quorate/founding"),
         (Has::Joining, "/etc/kubernetes/quorate/joining"),
     ];
-    let there = traces.into_iter().filter(|(_, path)| machine.files.has(path));
+    let there = traces
+        .into_iter()
+        .filter(|(_, path)| machine.files.has(path));
     let mut has: std::collections::BTreeSet<Has> = there.map(|(has, _)| has).collect();
     if !machine.packages.contains_key("curl") {
         has.insert(Has::NoCurl);
@@ -346,19 +418,32 @@ fn traces(machine: &Machine) -> std::collections::BTreeSet<Has> {
 }
 
 fn readyz(world: &World, machine: &Machine) -> Answer {
-    let files = ["/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/manifests/kube-apiserver.yaml"];
+    let files = [
+        "/etc/kubernetes/pki/ca.crt",
+        "/etc/kubernetes/manifests/kube-apiserver.yaml",
+    ];
     if !files.iter().all(|path| machine.files.has(path)) {
         return Answer::Absent;
     }
-    if world.serves(machine) { Answer::Http(200, "ok".to_owned()) } else { Answer::Unreachable }
+    if world.serves(machine) {
+        Answer::Http(200, "ok".to_owned())
+    } else {
+        Answer::Unreachable
+    }
 }
 
 fn own_node(world: &mut World, machine: &Machine) -> Answer {
-    let files = ["/var/lib/kubelet/pki/kubelet-client-current.pem", "/etc/kubernetes/pki/ca.crt", "/etc/kubernetes/kubelet.conf"];
+    let files = [
+        "/var/lib/kubelet/pki/kubelet-client-current.pem",
+        "/etc/kubernetes/pki/ca.crt",
+        "/etc/kubernetes/kubelet.conf",
+    ];
     if !files.iter().all(|path| machine.files.has(path)) {
         return Answer::Absent;
     }
-    let store = world.store_seen_by(machine).or_else(|| world.store_of(machine));
+    let store = world
+        .store_seen_by(machine)
+        .or_else(|| world.store_of(machine));
     match store {
         Some(cluster) => answer(world.ask(cluster, "GET", &node_path(&machine.name), None)),
         None => Answer::Unreachable,
@@ -367,12 +452,19 @@ fn own_node(world: &mut World, machine: &Machine) -> Answer {
 
 fn api_read(world: &mut World, host: &str, path: &str) -> String {
     let machine = world.machine(host).clone();
-    let files = ["/etc/kubernetes/pki/apiserver-kubelet-client.key", "/etc/kubernetes/manifests/kube-apiserver.yaml"];
+    let files = [
+        "/etc/kubernetes/pki/apiserver-kubelet-client.key",
+        "/etc/kubernetes/manifests/kube-apiserver.yaml",
+    ];
     let read = if !files.iter().all(|path| machine.files.has(path)) {
         Answer::Absent
     } else if let Some(cluster) = world.store_of(&machine) {
         let (code, body) = world.ask(cluster, "GET", path, None);
-        let body = if path.contains("/secrets") { metadata_only(&body) } else { body };
+        let body = if path.contains("/secrets") {
+            metadata_only(&body)
+        } else {
+            body
+        };
         answer((code, body))
     } else {
         Answer::Unreachable
@@ -389,23 +481,34 @@ fn metadata_only(body: &str) -> String {
         }
     };
     strip(&mut object);
-    object["items"].as_array_mut().into_iter().flatten().for_each(strip);
+    object["items"]
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+        .for_each(strip);
     object.to_string()
 }
 
-fn api(world: &mut World, host: &str, [method, path]: [&str; 2], stdin: &[u8]) -> Result<Ended, String> {
+fn api(world: &mut World, host: &str, [method, path]: [&str; 2], stdin: &[u8]) -> Ended {
     let machine = world.machine(host).clone();
     let Some(cluster) = world.store_of(&machine) else {
-        return Ok((7, "\n000".to_owned(), "Failed to connect".to_owned()));
+        return (7, "\n000".to_owned(), "Failed to connect".to_owned());
     };
     let body: Option<Value> = serde_json::from_slice(stdin).ok();
-    let secret = body.as_ref().and_then(|body| body.pointer("/stringData/token-secret")).and_then(Value::as_str);
+    let secret = body
+        .as_ref()
+        .and_then(|body| body.pointer("/stringData/token-secret"))
+        .and_then(Value::as_str);
     if let Some(secret) = secret {
         world.secrets.insert(secret.to_owned());
     }
     let (code, body) = world.ask(cluster, method, path, body);
-    let body = if method == "POST" && path.contains("/secrets") { metadata_only(&body) } else { body };
-    Ok((0, format!("{body}\n{code}"), String::new()))
+    let body = if method == "POST" && path.contains("/secrets") {
+        metadata_only(&body)
+    } else {
+        body
+    };
+    (0, format!("{body}\n{code}"), String::new())
 }
 
 fn pki(machine: &Machine) -> Ended {
@@ -424,17 +527,30 @@ fn kubeconfig(machine: &Machine) -> Ended {
         return (1, String::new(), "No such file or directory".to_owned());
     };
     let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(&file.content));
-    (0, format!("{digest}\n{}", String::from_utf8_lossy(&file.content)), String::new())
+    (
+        0,
+        format!("{digest}\n{}", String::from_utf8_lossy(&file.content)),
+        String::new(),
+    )
 }
 
 /// A pod network whose manifest was applied.
 fn apply_manifest(world: &mut World, host: &str) -> Ended {
     let machine = world.machine(host).clone();
     let Some(cluster) = world.store_of(&machine) else {
-        return (1, String::new(), "The connection to the server was refused".to_owned());
+        return (
+            1,
+            String::new(),
+            "The connection to the server was refused".to_owned(),
+        );
     };
     let set = serde_json::json!({ "metadata": { "name": "network" } });
-    world.ask(cluster, "PATCH", "/apis/apps/v1/namespaces/kube-system/daemonsets/network", Some(set));
+    world.ask(
+        cluster,
+        "PATCH",
+        "/apis/apps/v1/namespaces/kube-system/daemonsets/network",
+        Some(set),
+    );
     (0, "serverside-applied\n".to_owned(), String::new())
 }
 

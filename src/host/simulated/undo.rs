@@ -24,18 +24,25 @@ impl World {
     pub(super) fn arm(&mut self, host: &str, undo: &Undo, path: &str) {
         let due = self.now + u64::from(undo.seconds) * 1_000_000;
         let machine = self.machine(host);
-        if machine.undos.get(&undo.name).is_some_and(|armed| armed.fired) {
+        if machine
+            .undos
+            .get(&undo.name)
+            .is_some_and(|armed| armed.fired)
+        {
             machine.undos.remove(&undo.name);
         }
         let Some(old) = machine.files.get(path).cloned() else {
             return;
         };
-        let armed = machine.undos.entry(undo.name.clone()).or_insert_with(|| ArmedUndo {
-            due,
-            fired: false,
-            files: BTreeMap::new(),
-            then: undo.then.clone(),
-        });
+        let armed = machine
+            .undos
+            .entry(undo.name.clone())
+            .or_insert_with(|| ArmedUndo {
+                due,
+                fired: false,
+                files: BTreeMap::new(),
+                then: undo.then.clone(),
+            });
         armed.due = due;
         armed.files.entry(path.to_owned()).or_insert(old);
     }
@@ -54,7 +61,11 @@ impl World {
     pub(super) fn fire_undo(&mut self, host: &str) -> bool {
         let now = self.now;
         let machine = self.machine(host);
-        let Some(armed) = machine.undos.values_mut().find(|armed| !armed.fired && armed.due <= now) else {
+        let Some(armed) = machine
+            .undos
+            .values_mut()
+            .find(|armed| !armed.fired && armed.due <= now)
+        else {
             return false;
         };
         armed.fired = true;

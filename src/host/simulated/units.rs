@@ -24,7 +24,13 @@ pub(super) fn short(unit: &str) -> &str {
 
 impl World {
     /// `systemctl VERB UNIT`; what it says when it fails.
-    pub(super) fn systemctl(&mut self, host: &str, verb: &str, unit: &str, now: u64) -> Result<(), String> {
+    pub(super) fn systemctl(
+        &mut self,
+        host: &str,
+        verb: &str,
+        unit: &str,
+        now: u64,
+    ) -> Result<(), String> {
         let unit = short(unit);
         let refusal = load_balancer::refuses_to_run(unit, &self.machine(host).files);
         let machine = self.machine(host);
@@ -60,7 +66,10 @@ impl World {
     pub(super) fn unit_reading(&mut self, host: &str, name: &str) -> UnitReading {
         let machine = self.machine(host);
         let unit = short(name);
-        if let Some(job) = unit.strip_prefix("quorate-").and_then(|job| machine.jobs.get(job)) {
+        if let Some(job) = unit
+            .strip_prefix("quorate-")
+            .and_then(|job| machine.jobs.get(job))
+        {
             return transient(job.status.is_none());
         }
         let is_undo = |(name, undo): (&String, &super::undo::ArmedUndo)| {
@@ -70,10 +79,14 @@ impl World {
             return transient(true);
         }
         let Some(state) = machine.units.get(unit) else {
-            return UnitReading { state: "inactive/dead".to_owned(), ..UnitReading::default() };
+            return UnitReading {
+                state: "inactive/dead".to_owned(),
+                ..UnitReading::default()
+            };
         };
         // Until kubeadm has configured it, kubelet exits and is started again every few seconds.
-        let loops = unit == "kubelet" && state.active && !machine.files.has("/var/lib/kubelet/config.yaml");
+        let loops =
+            unit == "kubelet" && state.active && !machine.files.has("/var/lib/kubelet/config.yaml");
         UnitReading {
             exists: true,
             active: state.active && !loops,
@@ -91,7 +104,10 @@ impl World {
 
 fn transient(runs: bool) -> UnitReading {
     if !runs {
-        return UnitReading { state: "inactive/dead".to_owned(), ..UnitReading::default() };
+        return UnitReading {
+            state: "inactive/dead".to_owned(),
+            ..UnitReading::default()
+        };
     }
     UnitReading {
         exists: true,

@@ -52,7 +52,8 @@ impl World {
     /// Bare machines.
     #[must_use]
     pub fn new(inventory: &Inventory) -> Self {
-        let machine = |node: &crate::inventory::Node| (node.name.clone(), Machine::bare(node, BEGINNING));
+        let machine =
+            |node: &crate::inventory::Node| (node.name.clone(), Machine::bare(node, BEGINNING));
         Self {
             machines: inventory.nodes.iter().map(machine).collect(),
             etcd: Vec::new(),
@@ -91,11 +92,13 @@ impl World {
     /// # Panics
     /// If there is none: a bug of the test.
     pub fn machine(&mut self, host: &str) -> &mut Machine {
-        self.machines.get_mut(host).expect("a machine of the inventory")
+        self.machines
+            .get_mut(host)
+            .expect("a machine of the inventory")
     }
 
     /// A fresh number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.counter += 1;
         self.counter
     }
@@ -103,7 +106,9 @@ impl World {
     /// Makes everything happen that is due by now.
     pub fn advance(&mut self) {
         let instant = Instant::now();
-        let passed = self.seen.map_or(Duration::ZERO, |seen| instant.saturating_duration_since(seen));
+        let passed = self.seen.map_or(Duration::ZERO, |seen| {
+            instant.saturating_duration_since(seen)
+        });
         self.seen = Some(instant);
         self.pass(passed);
     }
@@ -121,7 +126,11 @@ impl World {
 
     fn next_due(&self) -> Option<(u64, String)> {
         let due = |machine: &Machine| machine.next_due(self.settled);
-        let next = self.machines.values().filter_map(|machine| Some((due(machine)?, &machine.name))).min();
+        let next = self
+            .machines
+            .values()
+            .filter_map(|machine| Some((due(machine)?, &machine.name)))
+            .min();
         next.map(|(due, name)| (due, name.clone()))
     }
 
@@ -146,7 +155,7 @@ impl World {
 
     /// A new operator, who is alive.
     pub fn new_operator(&mut self) -> u64 {
-        let id = self.next();
+        let id = self.number();
         self.operators.insert(id, CancellationToken::new());
         id
     }
@@ -154,16 +163,25 @@ impl World {
     /// Ends when the operator who connected last has died.
     #[must_use]
     pub fn death(&self) -> CancellationToken {
-        self.operators.values().next_back().cloned().unwrap_or_default()
+        self.operators
+            .values()
+            .next_back()
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub(super) fn is_alive(&self, operator: u64) -> bool {
-        self.operators.get(&operator).is_some_and(|token| !token.is_cancelled())
+        self.operators
+            .get(&operator)
+            .is_some_and(|token| !token.is_cancelled())
     }
 
     pub(super) fn strike(&mut self, what: What, host: &str, operator: u64) {
         match what {
-            What::LoseConnection => self.machine(host).locks.retain(|_, lock| lock.operator != operator),
+            What::LoseConnection => self
+                .machine(host)
+                .locks
+                .retain(|_, lock| lock.operator != operator),
             What::Reboot => self.reboot(host),
             What::OperatorDies => self.kill_operator(operator),
         }

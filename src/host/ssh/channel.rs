@@ -1,5 +1,6 @@
 //! One channel: a constant command, a script on its standard input, its answer.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use russh::client::Msg;
@@ -73,6 +74,8 @@ pub(super) struct Exchange {
     /// Why the end was not seen.
     pub(super) lost: Option<String>,
     pub(super) is_too_large: bool,
+    /// sudo does not take the password.
+    pub(super) is_refused: bool,
     pub(super) sent_at: Option<SystemTime>,
     pub(super) first_line_at: Option<SystemTime>,
 }
@@ -85,6 +88,18 @@ impl Exchange {
 
     fn size(&self) -> usize {
         self.stdout.len() + self.stderr.len()
+    }
+}
+
+/// Closes its channel when it is dropped, whatever the reason: the end, a deadline, a caller that lost interest.
+struct Closing(Arc<ChannelWriteHalf<Msg>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let write = Arc::clone(&self.0);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { write.close().await });
+        }
     }
 }
 
@@ -111,6 +126,8 @@ pub(super) async fn carry(
 ) -> Result<(), String> {
     let channel = open(connection, Boot::Whole, root).await?;
     let (mut read, write) = channel.split();
+    let write = Arc::new(write);
+    let closing = Closing(Arc::clone(&write));
     exchange.was_sent = true;
     exchange.sent_at = Some(SystemTime::now());
     let ready = Notify::new();
@@ -132,7 +149,8 @@ pub(super) async fn carry(
             }
             Some(ChannelMsg::ExtendedData { data, .. }) => {
                 exchange.stderr.extend_from_slice(&data);
-                if is_refused(&exchange.stderr) {
+                if exchange.first_line_at.is_none() && is_refused(&exchange.stderr) {
+                    exchange.is_refused = true;
                     break;
                 }
             }
@@ -154,12 +172,12 @@ pub(super) async fn carry(
         }
     }
     let is_complete = is_ended && exchange.status.is_some();
-    if !is_complete && !exchange.is_too_large && !is_refused(&exchange.stderr) {
+    if !is_complete && !exchange.is_too_large && !exchange.is_refused {
         exchange
             .lost
             .get_or_insert_with(|| connection.reason_of_loss());
     }
-    let _ = write.close().await;
+    drop(closing);
     connection.channel_closed();
     Ok(())
 }

@@ -100,48 +100,21 @@ impl Default for ConnectOptions {
 /// A host reached over SSH.
 ///
 /// A request whose connection breaks ends in [`HostError::Lost`], since nobody knows whether it took effect; the next one
-/// connects again. Only [`job`](Transport::job) reconnects by itself.
+/// connects again. Only [`job`](Transport::job) reconnects by itself. What passes its deadline is left running on the host.
 pub struct Ssh {
+    link: Arc<Link>,
+    channels: Semaphore,
+}
+
+/// The way to a host, and the connection while there is one.
+struct Link {
     route: Route,
     options: ConnectOptions,
     root: Become,
     connection: Mutex<Option<Arc<Connection>>>,
-    channels: Semaphore,
 }
 
-impl Ssh {
-    /// Connects and logs in. Whether sudo works is seen by the first request.
-    pub async fn connect(node: &Node, options: &ConnectOptions) -> Result<Self, HostError> {
-        let route = settings::resolve(node, options).await?;
-        let root = match (&*route.user, &node.ssh.sudo_password) {
-            ("root", _) => Become::AlreadyRoot,
-            (_, None) => Become::Sudo,
-            (user, Some(source)) => {
-                let what = format!("sudo password of {user}");
-                let password = options.shared.secret(source, &what).await;
-                Become::SudoWithPassword(Secret::clone(&password.map_err(|reason| {
-                    HostError::Secret {
-                        host: node.name.clone(),
-                        what,
-                        reason,
-                    }
-                })?))
-            }
-        };
-        let connection = session::connect(&route, options).await?;
-        Ok(Self {
-            route,
-            options: options.clone(),
-            root,
-            connection: Mutex::new(Some(connection)),
-            channels: Semaphore::new(CHANNELS),
-        })
-    }
-
-    fn host(&self) -> String {
-        self.route.label.clone()
-    }
-
+impl Link {
     /// The connection, made anew if it was lost.
     async fn connection(&self) -> Result<Arc<Connection>, HostError> {
         let mut slot = self.connection.lock().await;
@@ -154,82 +127,8 @@ impl Ssh {
         Ok(connection)
     }
 
-    /// Carries one script. A connection that is found dead before anything was sent is replaced once.
-    async fn exchange(
-        &self,
-        during: &str,
-        request: &Request,
-        deadline: Duration,
-    ) -> Result<Exchange, HostError> {
-        let _permit = self.channels.acquire().await;
-        let mut exchange = Exchange::default();
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let connection = self.connection().await?;
-            let work = channel::carry(&connection, &self.root, request, &mut exchange);
-            match tokio::time::timeout(deadline, work).await {
-                Ok(Ok(())) => break,
-                Ok(Err(reason)) if attempt == 1 => {
-                    tracing::debug!(host = self.route.label, reason, "connection found dead");
-                    connection.forsake();
-                }
-                Ok(Err(reason)) => return Err(self.lost(during, reason)),
-                Err(_) => {
-                    return Err(HostError::Deadline {
-                        host: self.host(),
-                        what: during.to_owned(),
-                        deadline,
-                        last: text::last_lines(&exchange.tail()),
-                    });
-                }
-            }
-        }
-        if exchange.lost.is_some() {
-            let slot = self.connection.lock().await;
-            slot.iter().for_each(|connection| connection.forsake());
-        }
-        Ok(exchange)
-    }
-
-    /// Carries one script to its end and returns what it printed after the line that proves a root shell.
-    async fn answer(
-        &self,
-        during: &str,
-        request: &Request,
-        deadline: Duration,
-    ) -> Result<Answered, HostError> {
-        let exchange = self.exchange(during, request, deadline).await?;
-        self.accept(during, request, exchange)
-    }
-
-    fn accept(
-        &self,
-        during: &str,
-        request: &Request,
-        exchange: Exchange,
-    ) -> Result<Answered, HostError> {
-        if exchange.is_too_large {
-            return Err(self.garbled(during, "it is longer than 64 MiB".to_owned()));
-        }
-        if let Some(reason) = exchange.lost {
-            return Err(self.lost(during, reason));
-        }
-        let mark = format!("{}\n", request.nonce.as_str());
-        let Some(at) = shell::frame::find(&exchange.stdout, mark.as_bytes()) else {
-            return Err(self.no_root(during, &exchange.stderr));
-        };
-        Ok(Answered {
-            stdout: exchange
-                .stdout
-                .get(at + mark.len()..)
-                .unwrap_or_default()
-                .to_vec(),
-            stderr: exchange.stderr,
-            status: exchange.status.unwrap_or(Status::Signal),
-            sent: exchange.sent_at,
-            arrived: exchange.first_line_at,
-        })
+    fn host(&self) -> String {
+        self.route.label.clone()
     }
 
     /// Why no root shell spoke.
@@ -262,6 +161,124 @@ impl Ssh {
             reason,
         }
     }
+}
+
+impl Ssh {
+    /// Connects and logs in. Whether sudo works is seen by the first request.
+    pub async fn connect(node: &Node, options: &ConnectOptions) -> Result<Self, HostError> {
+        let route = settings::resolve(node, options).await?;
+        let root = match (&*route.user, &node.ssh.sudo_password) {
+            ("root", _) => Become::AlreadyRoot,
+            (_, None) => Become::Sudo,
+            (user, Some(source)) => {
+                let what = format!("sudo password of {user}");
+                let password = options.shared.secret(source, &what).await;
+                Become::SudoWithPassword(Secret::clone(&password.map_err(|reason| {
+                    HostError::Secret {
+                        host: node.name.clone(),
+                        what,
+                        reason,
+                    }
+                })?))
+            }
+        };
+        let connection = session::connect(&route, options).await?;
+        Ok(Self {
+            link: Arc::new(Link {
+                route,
+                options: options.clone(),
+                root,
+                connection: Mutex::new(Some(connection)),
+            }),
+            channels: Semaphore::new(CHANNELS),
+        })
+    }
+
+    /// Carries one script. A connection that is found dead before anything was sent is replaced once.
+    async fn exchange(
+        &self,
+        during: &str,
+        request: &Request,
+        deadline: Duration,
+    ) -> Result<Exchange, HostError> {
+        let _permit = self.channels.acquire().await;
+        let mut exchange = Exchange::default();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let connection = self.link.connection().await?;
+            let work = channel::carry(&connection, &self.link.root, request, &mut exchange);
+            match tokio::time::timeout(deadline, work).await {
+                Ok(Ok(())) => break,
+                Ok(Err(reason)) if attempt == 1 => {
+                    tracing::debug!(
+                        host = self.link.route.label,
+                        reason,
+                        "connection found dead"
+                    );
+                    connection.forsake();
+                }
+                Ok(Err(reason)) => return Err(self.link.lost(during, reason)),
+                Err(_) => {
+                    // The server keeps a session for what still runs there; a new connection has all of its sessions.
+                    connection.forsake();
+                    return Err(HostError::Deadline {
+                        host: self.link.host(),
+                        what: during.to_owned(),
+                        deadline,
+                        last: text::last_lines(&exchange.tail()),
+                    });
+                }
+            }
+        }
+        if exchange.lost.is_some() {
+            let slot = self.link.connection.lock().await;
+            slot.iter().for_each(|connection| connection.forsake());
+        }
+        Ok(exchange)
+    }
+
+    /// Carries one script to its end and returns what it printed after the line that proves a root shell.
+    async fn answer(
+        &self,
+        during: &str,
+        request: &Request,
+        deadline: Duration,
+    ) -> Result<Answered, HostError> {
+        let exchange = self.exchange(during, request, deadline).await?;
+        self.accept(during, request, exchange)
+    }
+
+    fn accept(
+        &self,
+        during: &str,
+        request: &Request,
+        exchange: Exchange,
+    ) -> Result<Answered, HostError> {
+        if exchange.is_too_large {
+            return Err(self
+                .link
+                .garbled(during, "it is longer than 64 MiB".to_owned()));
+        }
+        if let Some(reason) = exchange.lost {
+            return Err(self.link.lost(during, reason));
+        }
+        let mark = format!("{}\n", request.nonce.as_str());
+        let Some(at) = shell::frame::find(&exchange.stdout, mark.as_bytes()) else {
+            return Err(self.link.no_root(during, &exchange.stderr));
+        };
+        Ok(Answered {
+            stdout: exchange
+                .stdout
+                .get(at + mark.len()..)
+                .unwrap_or_default()
+                .to_vec(),
+            stderr: exchange.stderr,
+            status: exchange.status.unwrap_or(Status::Signal),
+            sent: exchange.sent_at,
+            arrived: exchange.first_line_at,
+        })
+    }
 
     async fn read(&self, probes: &[Probe]) -> Result<(Readings, Vec<Utf8PathBuf>), HostError> {
         let questions = Questions::of(probes);
@@ -281,9 +298,9 @@ impl Ssh {
                     return Ok((readings, large));
                 }
                 Err(reason) if tries == 1 => {
-                    tracing::debug!(host = self.route.label, reason, "reading again");
+                    tracing::debug!(host = self.link.route.label, reason, "reading again");
                 }
-                Err(reason) => return Err(self.garbled(during, reason)),
+                Err(reason) => return Err(self.link.garbled(during, reason)),
             }
         }
     }
@@ -296,7 +313,7 @@ impl Ssh {
         };
         let answered = self.answer(&during, &request, WRITE_DEADLINE).await?;
         let verdict = shell::file::parse(&request.nonce, &answered.stdout)
-            .map_err(|reason| self.garbled(&during, reason))?;
+            .map_err(|reason| self.link.garbled(&during, reason))?;
         verdict.map_err(|refusal| self.refusal(files, refusal, &answered.stderr))
     }
 
@@ -318,7 +335,7 @@ impl Ssh {
                 status,
                 output,
             } => HostError::FileRefused {
-                host: self.host(),
+                host: self.link.host(),
                 path: path(file),
                 check: files
                     .get(file)
@@ -329,7 +346,7 @@ impl Ssh {
                 output: text::last_lines(&output),
             },
             shell::file::Refusal::Step { file, step } => HostError::Command {
-                host: self.host(),
+                host: self.link.host(),
                 command: format!("write {}", path(file)),
                 status: format!("an error: failed to {step}"),
                 output: text::last_lines(stderr),
@@ -341,6 +358,7 @@ impl Ssh {
     async fn follow(&self, job: &Job) -> Result<JobOutput, HostError> {
         let began = Instant::now();
         let mut mode = Mode::Start;
+        let mut was_followed = false;
         let mut was_reached = false;
         let mut delays = reconnect_delays();
         loop {
@@ -351,12 +369,20 @@ impl Ssh {
                 Ok(exchange) => {
                     was_reached = true;
                     delays = reconnect_delays();
-                    if shell::job::was_started(&request.nonce, &exchange.stdout) {
-                        mode = Mode::Follow;
-                    }
+                    let started = shell::job::was_started(&request.nonce, &exchange.stdout);
                     match self.accept(&during, &request, exchange) {
-                        Ok(answered) => return self.ended(job, &request.nonce, &answered),
-                        Err(error) => error,
+                        Ok(answered) => {
+                            let mut output = self.ended(job, &request.nonce, &answered)?;
+                            output.followed &= mode == Mode::Start || was_followed;
+                            return Ok(output);
+                        }
+                        Err(error) => {
+                            if let (Some(followed), Mode::Start) = (started, mode) {
+                                mode = Mode::Follow;
+                                was_followed = followed;
+                            }
+                            error
+                        }
                     }
                 }
                 Err(error) => error,
@@ -365,7 +391,7 @@ impl Ssh {
             if !(was_reached && may_pass(&error)) || began.elapsed() + delay >= job.deadline {
                 return Err(error);
             }
-            tracing::debug!(host = self.route.label, job = job.name, %error, "following again");
+            tracing::debug!(host = self.link.route.label, job = job.name, %error, "following again");
             tokio::time::sleep(delay).await;
         }
     }
@@ -377,13 +403,13 @@ impl Ssh {
             followed,
             output,
         } = shell::job::parse(nonce, &answered.stdout)
-            .map_err(|reason| self.garbled(&during, reason))?;
+            .map_err(|reason| self.link.garbled(&during, reason))?;
         let status = match end {
             End::Exited(status) => Some(status),
             End::Vanished => None,
             End::Running => {
                 return Err(HostError::Deadline {
-                    host: self.host(),
+                    host: self.link.host(),
                     what: during,
                     deadline: job.deadline,
                     last: text::last_lines(&output),
@@ -391,7 +417,7 @@ impl Ssh {
             }
             End::NotStarted => {
                 return Err(HostError::Command {
-                    host: self.host(),
+                    host: self.link.host(),
                     command: format!("systemd-run --unit=quorate-{}", job.name),
                     status: "an error".to_owned(),
                     output: text::last_lines(&output),
@@ -457,7 +483,7 @@ impl Transport for Ssh {
             let during = format!("disarm {undo}");
             let answered = self.answer(&during, &request, PROBE_DEADLINE).await?;
             shell::undo::parse(&request.nonce, &answered.stdout)
-                .map_err(|reason| self.garbled(&during, reason))
+                .map_err(|reason| self.link.garbled(&during, reason))
         }
         .boxed()
     }

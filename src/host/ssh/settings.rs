@@ -432,17 +432,17 @@ fn does_file_matter(file: &Utf8Path, depth: usize) -> bool {
     })
 }
 
-/// Follows the includes that distributions ship, `/etc/ssh/ssh_config.d/*.conf`; any other is left to OpenSSH.
+/// Follows the includes that distributions ship, a file or `/etc/ssh/ssh_config.d/*.conf`; any other is left to OpenSSH.
 fn does_include_matter(value: &str, depth: usize) -> bool {
     let value = value.trim().trim_start_matches('=').trim();
-    let Some((directory, suffix)) = value.split_once("/*") else {
+    let odd = [' ', '\t', '*', '?', '[', '~', '"', '$', '%'];
+    if depth >= HOPS || !value.starts_with('/') {
         return true;
+    }
+    let Some((directory, suffix)) = value.split_once("/*") else {
+        return value.contains(odd) || does_file_matter(value.into(), depth + 1);
     };
-    let is_plain = directory.starts_with('/')
-        && !suffix.contains([' ', '*', '?', '[', '/'])
-        && !directory.contains([' ', '*', '?', '[', '~', '"'])
-        && depth < HOPS;
-    if !is_plain {
+    if directory.contains(odd) || suffix.contains(odd) || suffix.contains('/') {
         return true;
     }
     let Ok(entries) = Utf8Path::new(directory).read_dir_utf8() else {
@@ -452,4 +452,82 @@ fn does_include_matter(value: &str, depth: usize) -> bool {
         .flatten()
         .filter(|entry| entry.file_name().ends_with(suffix))
         .any(|entry| does_file_matter(entry.path(), depth + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    fn hop(text: &str) -> (Option<String>, String, Option<u16>) {
+        let wish = parse_hop(text);
+        (wish.user, wish.host, wish.port)
+    }
+
+    #[test]
+    fn hops_are_read_in_all_their_spellings() {
+        let user = Some("ops".to_owned());
+        assert_eq!(hop("gate"), (None, "gate".to_owned(), None));
+        assert_eq!(
+            hop("ops@gate:2222"),
+            (user.clone(), "gate".to_owned(), Some(2222))
+        );
+        assert_eq!(
+            hop("ssh://ops@gate:22"),
+            (user.clone(), "gate".to_owned(), Some(22))
+        );
+        assert_eq!(
+            hop("ops@[fd00::1]:22"),
+            (user, "fd00::1".to_owned(), Some(22))
+        );
+        assert_eq!(hop("fd00::1"), (None, "fd00::1".to_owned(), None));
+    }
+
+    #[test]
+    fn a_route_is_described_from_the_target_outwards() {
+        let mut route = Route {
+            address: "10.1.1.11".to_owned(),
+            port: 22,
+            ..Route::default()
+        };
+        assert_eq!(route.description(), "10.1.1.11:22");
+        let via = Route {
+            address: "gate".to_owned(),
+            port: 2222,
+            ..Route::default()
+        };
+        route.via = Some(Box::new(via));
+        assert_eq!(route.description(), "10.1.1.11:22 via gate:2222");
+    }
+
+    #[test]
+    fn proxy_commands_get_their_tokens() {
+        let expanded = expand_proxy("nc %h %p # %n %r %%", "alias", "host", 22, "ops");
+        assert_eq!(expanded, "nc host 22 # alias ops %");
+    }
+
+    #[test]
+    fn only_configuration_that_concerns_us_matters() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| Utf8PathBuf::from_path_buf(directory.path().join(name)).unwrap();
+        let matters = |text: &str| {
+            fs_err::write(path("config"), text).unwrap();
+            does_file_matter(&path("config"), 0)
+        };
+        fs_err::create_dir(path("d")).unwrap();
+        fs_err::write(path("d/10-a.conf"), "Host *\n  SendEnv LANG\n").unwrap();
+        let include = format!("Include {}/*.conf\n", path("d"));
+        assert!(!matters(
+            "# Host a\nHost *\n  SendEnv LANG LC_*\n  HashKnownHosts yes\n"
+        ));
+        assert!(!matters(&include));
+        assert!(!matters(&format!("Include {}\n", path("d/10-a.conf"))));
+        assert!(matters("Host a\n\tport 2222\n"));
+        assert!(matters("ProxyJump=gate\n"));
+        assert!(matters("Include ~/.ssh/other\n"));
+        fs_err::write(path("d/20-b.conf"), "IdentityFile ~/key\n").unwrap();
+        assert!(matters(&include));
+        assert!(!does_file_matter(&path("absent"), 0));
+    }
 }
