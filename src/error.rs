@@ -7,8 +7,10 @@ use owo_colors::OwoColorize as _;
 use crate::engine::{EngineError, chain};
 use crate::host::error::HostError;
 use crate::input::{Colour, InputErrors};
+use crate::operation::lab::LabError;
 use crate::playbook::PlaybookError;
 use crate::report::eprintln;
+use crate::report::lines::count;
 use crate::template::TemplateError;
 
 /// Why a command ended without success.
@@ -30,7 +32,7 @@ pub enum Error {
         message: String,
     },
     /// Hosts that could not be reached or trusted; nothing was changed.
-    #[error("{} could not be reached: nothing was changed", hosts_word(errors.len()))]
+    #[error("{} could not be reached: nothing was changed", count(errors.len(), "host"))]
     Connect {
         /// Per host.
         errors: Vec<(String, HostError)>,
@@ -77,7 +79,7 @@ pub enum Error {
         source: crate::action::ActionError,
     },
     /// `status` found something wrong, and has shown it.
-    #[error("the cluster is degraded: {problems} {}", if *problems == 1 { "problem" } else { "problems" })]
+    #[error("the cluster is degraded: {}", count(*problems, "problem"))]
     Degraded {
         /// How many.
         problems: usize,
@@ -85,7 +87,7 @@ pub enum Error {
         code: u8,
     },
     /// `exec`: the command did not succeed everywhere; already shown.
-    #[error("the command failed on {}", hosts_word(*failed))]
+    #[error("the command failed on {}", count(*failed, "host"))]
     Exec {
         /// Hosts.
         failed: usize,
@@ -103,7 +105,7 @@ pub enum Error {
     },
     /// The lab.
     #[error(transparent)]
-    Lab(#[from] crate::operation::lab::LabError),
+    Lab(#[from] LabError),
 }
 
 impl Error {
@@ -111,8 +113,14 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
+            Self::Usage { .. }
+            | Self::Lab(
+                LabError::Name { .. }
+                | LabError::Topology { .. }
+                | LabError::NoLab { .. }
+                | LabError::NoHost { .. },
+            ) => 2,
             Self::Local { .. } | Self::Lab(_) => 1,
-            Self::Usage { .. } => 2,
             Self::Input(_) | Self::Playbook(_) | Self::Template(_) => 3,
             Self::Connect { .. } => 4,
             Self::Refused { .. }
@@ -148,7 +156,9 @@ impl Error {
 pub fn report(error: &Error) -> ExitCode {
     match error {
         Error::Pending => {}
-        Error::Input(errors) => eprintln(&errors.render(Colour::Always)),
+        Error::Input(errors) | Error::Playbook(PlaybookError::Input(errors)) => {
+            eprintln(&errors.render(Colour::Always));
+        }
         Error::Connect { errors } => {
             for (host, error) in errors {
                 host_error(host, error);
@@ -172,6 +182,7 @@ fn host_error(host: &str, error: &HostError) {
 }
 
 fn headline(text: &str) {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
     eprintln(&format!("{} {text}", "error:".red().bold()));
 }
 
@@ -196,13 +207,5 @@ fn quoted_if_needed(word: &str) -> String {
         word.to_owned()
     } else {
         crate::host::shell::quote(word)
-    }
-}
-
-fn hosts_word(count: usize) -> String {
-    if count == 1 {
-        "1 host".to_owned()
-    } else {
-        format!("{count} hosts")
     }
 }

@@ -1,12 +1,15 @@
 //! Playbooks: in which order which actions must hold on which hosts. Data only: an `if` in a playbook would be an action or
 //! an operation that is missing.
 
+mod read;
+
 use camino::Utf8Path;
 use rust_embed::RustEmbed;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::action::AnyAction;
+use crate::input::{InputErrors, Source};
 
 /// The embedded playbooks.
 #[derive(RustEmbed)]
@@ -66,23 +69,9 @@ pub enum PlaybookError {
     /// No embedded playbook of that name.
     #[error("there is no playbook `{0}`")]
     Missing(String),
-    /// An overlay file cannot be read.
-    #[error("failed to read {path}")]
-    Read {
-        /// File.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It does not parse: file, line and what is wrong.
-    #[error("{path} is not a playbook\n{message}")]
-    Parse {
-        /// File.
-        path: String,
-        /// The parser's words with a snippet.
-        message: String,
-    },
+    /// It is not a playbook: everything that is wrong, each with its place.
+    #[error(transparent)]
+    Input(#[from] InputErrors),
     /// A selector in it is wrong.
     #[error("{path}: play `{play}` names hosts that cannot be: {message}")]
     Hosts {
@@ -103,26 +92,19 @@ impl Playbook {
             .map(|directory| directory.join("playbooks").join(&file))
             .filter(|path| path.exists())
         {
-            let text = fs_err::read_to_string(&path).map_err(|source| PlaybookError::Read {
-                path: path.to_string(),
-                source,
-            })?;
-            return Self::parse(path.as_str(), &text);
+            return Self::parse(&path, &Source::read(&path)?.text);
         }
         let embedded =
             Embedded::get(&file).ok_or_else(|| PlaybookError::Missing(name.to_owned()))?;
         Self::parse(
-            &format!("playbooks/{file}"),
+            &Utf8Path::new("playbooks").join(file),
             &String::from_utf8_lossy(&embedded.data),
         )
     }
 
     /// Reads a playbook; `path` is for messages.
-    pub fn parse(path: &str, text: &str) -> Result<Self, PlaybookError> {
-        serde_saphyr::from_str(text).map_err(|error| PlaybookError::Parse {
-            path: path.to_owned(),
-            message: error.to_string(),
-        })
+    pub fn parse(path: &Utf8Path, text: &str) -> Result<Self, PlaybookError> {
+        Ok(read::read(path, text)?)
     }
 
     /// The names of the embedded playbooks.
@@ -143,16 +125,38 @@ mod tests {
         }
     }
 
+    fn refused(text: &str) -> String {
+        Playbook::parse(Utf8Path::new("x.yaml"), text)
+            .expect_err("it is refused")
+            .to_string()
+    }
+
     #[test]
-    fn an_unknown_action_is_refused_with_its_line() {
+    fn an_unknown_action_is_refused_with_its_line_and_the_list_of_actions() {
         let text = "name: x\nplays:\n  - name: y\n    hosts: all\n    steps:\n      - name: z\n        do: { tempalte: { src: a, dest: b } }\n";
-        let message = Playbook::parse("x.yaml", text)
-            .expect_err("misspelt")
-            .to_string();
-        assert!(
-            message.contains("line 7") || message.contains(":7:") || message.contains("7 |"),
-            "{message}"
-        );
-        assert!(message.contains("tempalte"), "{message}");
+        insta::assert_snapshot!(refused(text));
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once() {
+        let text = "\
+name: x
+play: []
+plays:
+  - name: y
+    hosts: 'masters,,workers'
+    strategy: parallel
+    steps:
+      - name: z
+        do: { template: { src: a, dst: b } }
+      - do: { swap-off: {} }
+      - name: both
+        do: { swap-off: {}, packages: { names: [curl] } }
+  - hosts: all
+    steps:
+";
+        insta::assert_snapshot!(refused(text));
+        insta::assert_snapshot!("empty", refused(""));
+        insta::assert_snapshot!("no_yaml", refused("name: [\n"));
     }
 }

@@ -50,7 +50,7 @@ impl Action for ControlPlaneConfig {
         let plane = Plane::read(cx.inventory, cx.fleet);
         let own = plane.of(&cx.node.name);
         // A bare host gets the configuration with its init or join.
-        if own.is_none_or(|own| own.is_bare()) {
+        if own.is_none_or(super::super::cluster::plane::Member::is_bare) {
             return Ok(Check::Satisfied);
         }
         let applied = own.and_then(|own| own.applied.as_deref());
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::cluster::report::Report;
     use crate::cluster::sample;
-    use crate::host::probe::{FileState, Readings};
+    use crate::host::probe::{FileContent, FileState, Readings};
     use crate::testing::World;
 
     fn check(report: &Report, applied: Option<&str>) -> Check {

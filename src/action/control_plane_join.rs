@@ -65,7 +65,7 @@ impl Action for ControlPlaneJoin {
         }
         Ok(match MasterState::of(own, &plane) {
             MasterState::Joined => Check::Satisfied,
-            MasterState::Bare => Check::Needed(change(cx)),
+            MasterState::Bare => Check::Needed(leftovers(cx, &plane, change(cx))),
             MasterState::Settling(what) => Check::Needed(
                 Change::new(format!("wait for {} to be part of the control plane", cx.node.name))
                     .found(settling(&what)),
@@ -131,6 +131,22 @@ fn change(cx: &Context<'_>) -> Change {
         client_url(address),
         peer_url(address)
     ))
+}
+
+/// What a bare host's earlier life left with the others.
+fn leftovers(cx: &Context<'_>, plane: &Plane<'_>, change: Change) -> Change {
+    let (Etcd::Living(cluster) | Etcd::NoQuorum(cluster)) = plane.etcd() else {
+        return change;
+    };
+    match cluster.members.at(cx.node.address) {
+        Some(member) => change.found(format!(
+            "etcd lists a member {} ({}) that {} knows nothing of: it is removed",
+            member.label(),
+            member.id,
+            cx.node.name
+        )),
+        None => change,
+    }
 }
 
 fn settling(what: &Settling) -> String {

@@ -19,7 +19,7 @@ const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
 const CERTS: &str = "kubeadm-certs";
 
 /// Private directories of kubeadm's jobs whose unit no longer runs.
-const FILES: &str = r#"
+const FILES: &str = r"
 for job in kubeadm-init kubeadm-join; do
     directory=/run/quorate/jobs/$job/private
     if [ -d $directory ] && ! systemctl is-active --quiet quorate-$job.service; then
@@ -27,7 +27,7 @@ for job in kubeadm-init kubeadm-join; do
     fi
 done
 exit 0
-"#;
+";
 
 const REMOVE: &str = r#"
 for directory in "$@"; do

@@ -17,7 +17,7 @@ use crate::cluster::api::{self, Request};
 use crate::cluster::plane::{Member, Plane};
 use crate::cluster::report::{self, Answer};
 use crate::cluster::survey::{self, Look};
-use crate::host::command::Command;
+use crate::host::command::{Command, Script};
 use crate::host::file::RemoteFile;
 use crate::host::probe::Probe;
 use crate::inventory::{Cni, Role};
@@ -123,7 +123,29 @@ async fn write_bridge(effect: &Effect<'_>) -> Result<(), ActionError> {
         check: None,
         undo: None,
     };
-    Ok(effect.host.transport.write(&[file]).await?)
+    effect.host.transport.write(&[file]).await?;
+    let renew = Script::new("bridge-renew", RENEW).arg(gateway(&cidr));
+    effect.host.succeed(&Command::script(renew)).await?;
+    Ok(())
+}
+
+/// Removes the bridge of an earlier range: the plug-in refuses one with another address, and makes it anew.
+const RENEW: &str = r#"
+gateway=$1
+held=$(ip -o -4 address show dev cni0 2>/dev/null) || exit 0
+case $held in
+""|*" $gateway/"*) exit 0 ;;
+esac
+ip link delete cni0
+"#;
+
+/// The address that the plug-in gives the bridge: the first of the range.
+fn gateway(cidr: &str) -> String {
+    let network = cidr.parse::<ipnetwork::Ipv4Network>();
+    network
+        .ok()
+        .and_then(|network| network.nth(1))
+        .map_or_else(String::new, |first| first.to_string())
 }
 
 /// Only the first master that serves applies; before any does, the first of all (it will be the one).
@@ -166,4 +188,22 @@ async fn apply_manifest(effect: &Effect<'_>, origin: &str, content: Option<&str>
     let path = format!("{}?fieldManager=quorate&force=true", path());
     api::succeed(effect.host, &path, Request::Apply(&map), 200).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bridge_has_the_first_address_of_its_range() {
+        assert_eq!(gateway("10.244.3.0/24"), "10.244.3.1");
+        assert_eq!(gateway("nonsense"), "");
+    }
+
+    #[test]
+    fn a_url_is_known_by_its_name_and_a_file_by_its_text() {
+        assert_eq!(digest("https://a/b.yaml", None), digest("https://a/b.yaml", None));
+        assert_ne!(digest("a.yaml", Some("x")), digest("a.yaml", Some("y")));
+        assert_eq!(digest("a.yaml", Some("x")), digest("b.yaml", Some("x")));
+    }
 }

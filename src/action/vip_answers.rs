@@ -4,11 +4,12 @@
 //! Until then the host would put the old files back by itself (see [`Undo`](crate::host::file::Undo)): a configuration that
 //! parses and does not work, or one that cuts the operator off, undoes itself.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::{Action, ActionError, Change, Check, Context, Effect, Fleet, Scope};
 use crate::cluster::plane::Plane;

@@ -48,7 +48,7 @@ pub fn make() -> Script {
     Script::new("control-plane-candidates", MAKE)
 }
 
-const CERTIFICATE: &str = r#"
+const CERTIFICATE: &str = r"
 set -eu
 work=/run/quorate/candidates pki=/etc/kubernetes/pki backup=/etc/kubernetes/quorate/backup
 mkdir -p -m 700 $backup
@@ -57,7 +57,7 @@ for name in apiserver.key apiserver.crt; do
     cp -a $work/pki/$name $pki/.$name.new
     mv -f $pki/.$name.new $pki/$name
 done
-"#;
+";
 
 /// Puts the candidate of the apiserver's certificate in place, the old pair aside; the apiserver reads it by itself.
 #[must_use]

@@ -176,7 +176,13 @@ impl Readings {
         if newer.machine.is_some() {
             self.machine = newer.machine;
         }
-        self.files.extend(newer.files);
+        for (path, file) in newer.files {
+            let file = match self.files.remove(&path) {
+                Some(older) => file.with_content_of(older),
+                None => file,
+            };
+            self.files.insert(path, file);
+        }
         self.packages.extend(newer.packages);
         self.units.extend(newer.units);
         self.sysctls.extend(newer.sysctls);
@@ -197,6 +203,19 @@ impl FileState {
 }
 
 impl FileReading {
+    /// This newer reading with the bytes of an older one, if this has only their digest: whoever asked for the content must
+    /// not lose it because somebody else asked for the digest later.
+    fn with_content_of(mut self, older: Self) -> Self {
+        if let (Self::Present(newer), Self::Present(older)) = (&mut self, older)
+            && matches!(newer.content, FileContent::Sha256(_))
+            && matches!(older.content, FileContent::Bytes(_))
+            && newer.sha256() == older.sha256()
+        {
+            newer.content = older.content;
+        }
+        self
+    }
+
     /// The file, if it is there.
     #[must_use]
     pub fn present(&self) -> Option<&FileState> {

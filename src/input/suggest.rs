@@ -53,7 +53,7 @@ pub fn one_of<'a>(choices: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// Words in backticks, separated by commas.
-pub(super) fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+pub(in crate::input) fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let quoted: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
     quoted.join(", ")
 }

@@ -9,6 +9,9 @@ use super::rules::Findings;
 use super::spec::Spec;
 use crate::input::{InputErrors, Source, Tree, Warning};
 
+/// What to do about an inventory that cannot be read.
+const SUGGESTION: &str = "name your inventory with `--inventory FILE` or in QUORATE_INVENTORY; `quorate schema` describes it";
+
 /// A good inventory and what deserves a word nevertheless.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -23,7 +26,7 @@ impl Inventory {
     ///
     /// Paths in it are relative to its directory. No connection is made; files that it names are read.
     pub fn load(path: &Utf8Path) -> Result<Loaded, InputErrors> {
-        Self::from_source(&Source::read(path)?)
+        Self::from_source(&Source::read(path).map_err(with_suggestion)?)
     }
 
     /// Checks a text as if it were the file of that path.
@@ -48,6 +51,13 @@ impl Inventory {
             warnings: warnings(source, findings),
         })
     }
+}
+
+fn with_suggestion(mut errors: InputErrors) -> InputErrors {
+    for problem in &mut errors.problems {
+        problem.help = Some(SUGGESTION.to_owned());
+    }
+    errors
 }
 
 fn warnings(source: &Source, mut findings: Findings) -> Vec<Warning> {

@@ -108,9 +108,10 @@ impl Session {
         nodes: &[&Node],
         meter: &Arc<Meter>,
     ) -> (Hosts, Vec<(String, HostError)>) {
-        let new_host_keys = match self.settings.accept_new_host_keys {
-            true => NewHostKeys::Accept,
-            false => NewHostKeys::Refuse,
+        let new_host_keys = if self.settings.accept_new_host_keys {
+            NewHostKeys::Accept
+        } else {
+            NewHostKeys::Refuse
         };
         let options = ConnectOptions {
             new_host_keys,

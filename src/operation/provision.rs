@@ -37,7 +37,7 @@ pub async fn provision(session: &Session) -> Result<(), Error> {
     let hosts = session.connect_all(&plan, &meter).await?;
     let reader = Reader::new(&hosts);
     session.read(&plan, &hosts, &reader).await?;
-    let tell = |host: &str, what: String| anstream::eprintln!("{host}: found: {what}");
+    let tell = |host: &str, what: String| eprintln(&format!("{host}: found: {what}"));
     follow_leftovers(session, &plan, &hosts, &reader, &tell).await?;
     preflight::refuse(&session.inventory, &reader.fleet())?;
 

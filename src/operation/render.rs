@@ -1,6 +1,8 @@
 //! `quorate render`: all files for all hosts, offline. What only a host can say (its interface, its containerd) takes the
 //! documented assumptions of [`crate::template`].
 
+use std::collections::BTreeMap;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Session;
@@ -43,20 +45,24 @@ pub fn files(session: &Session, plan: &Plan) -> Result<Vec<Rendered>, Error> {
     Ok(rendered)
 }
 
-/// Writes them to `<out>/<host>/<absolute path>`; the number of files.
+/// Writes them to `<out>/<host>/<absolute path>`; the number of files. Where several steps write one, the last stands.
 pub fn render(session: &Session, out: &Utf8Path) -> Result<usize, Error> {
     let plan = session.plan("provision")?;
-    let rendered = files(session, &plan)?;
-    for file in &rendered {
-        let path = out
-            .join(&file.host)
-            .join(file.path.as_str().trim_start_matches('/'));
+    let place = |file: &Rendered| {
+        let path = file.path.as_str().trim_start_matches('/');
+        out.join(&file.host).join(path)
+    };
+    let rendered: BTreeMap<Utf8PathBuf, Vec<u8>> = files(session, &plan)?
+        .into_iter()
+        .map(|file| (place(&file), file.content))
+        .collect();
+    for (path, content) in &rendered {
         let failed = |source| Error::Local {
             doing: format!("write {path}"),
             source,
         };
         fs_err::create_dir_all(path.parent().unwrap_or(out)).map_err(failed)?;
-        fs_err::write(&path, &file.content).map_err(failed)?;
+        fs_err::write(path, content).map_err(failed)?;
     }
     Ok(rendered.len())
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::engine::event::{Event, Outcome, Record, RunId};
 use crate::engine::{EngineError, journal};
 use crate::error::Error;
-use crate::report::lines::seconds;
+use crate::report::lines::{count, seconds};
 use crate::report::table::{table, wrapped};
 use crate::report::{Format, print, println};
 use crate::text::escape;
@@ -78,7 +78,7 @@ impl Row {
                     ..
                 } => row.changed += 1,
                 Event::RunFinished { result, .. } => {
-                    row.result = format!("{result:?}").to_lowercase()
+                    row.result = format!("{result:?}").to_lowercase();
                 }
                 _ => {}
             }
@@ -141,7 +141,7 @@ fn time_line(records: &[Record]) -> String {
         };
         let _ = writeln!(text, "{}", wrapped(&format!("{at:>9}  "), &escape(&line)));
     }
-    let mut last = vec![format!("{held} tasks held already")];
+    let mut last = vec![format!("{} held already", count(held, "task"))];
     for (task, step) in journal::interrupted(records) {
         last.push(format!("{}: `{step}` was interrupted", task.host));
     }
@@ -159,7 +159,7 @@ fn line(event: &Event) -> Option<String> {
             cluster,
             hosts,
             ..
-        } => format!("{operation} {cluster}, {} hosts", hosts.len()),
+        } => format!("{operation} {cluster}, {}", count(hosts.len(), "host")),
         Event::Found { host, what } => format!("{host}: found: {what}"),
         Event::PlayStarted { name, .. } => format!("-- {name}"),
         Event::TaskStarted { task, change, .. } => format!("{}: {} …", task.host, change.summary),

@@ -34,8 +34,8 @@ pub fn text(event: &Event, summaries: &BTreeMap<TaskId, String>) -> Vec<String> 
             ..
         } => {
             vec![format!(
-                "{operation} {cluster}: run {run}, {} hosts",
-                hosts.len()
+                "{operation} {cluster}: run {run}, {}",
+                count(hosts.len(), "host")
             )]
         }
         Event::Found { host, what } => vec![format!("{host}: found: {what}")],
@@ -90,6 +90,13 @@ fn finished(
             lines
         }
     }
+}
+
+/// `1 host`, `3 hosts`.
+#[must_use]
+pub fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 /// `12.3 s`.

@@ -27,7 +27,7 @@ class Host:
     def ssh(self, command):
         words = ["ssh", "-q", "-o", "BatchMode=yes", "-i", self.identity]
         words += ["-o", f"UserKnownHostsFile={self.known_hosts}", f"{self.user}@{self.address}"]
-        return subprocess.run(words + [command], check=True, stdout=subprocess.PIPE).stdout
+        return subprocess.run(words + [command], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout
 
 
 def main():
@@ -35,10 +35,18 @@ def main():
     quorate = [str(ours / "quorate")]
     with tempfile.TemporaryDirectory(prefix="quorate-bench-") as directory:
         work = pathlib.Path(directory)
+        refuse_unless_provisioned(quorate, inventory)
         hosts = prepare(quorate, inventory, work)
         contenders = make_contenders(quorate, inventory, ours, theirs, work, hosts)
         results = measure(contenders)
         report(results, hosts, share_of_full_run((work / "cluster").read_text()))
+
+
+def refuse_unless_provisioned(quorate, inventory):
+    words = [*quorate, "plan", "-i", str(inventory), "--exit-code"]
+    plan = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if plan.returncode != 0:
+        sys.exit(f"{plan.stdout.decode()[-3000:]}\nProvision the hosts first: there is something to change, or a host is away")
 
 
 def prepare(quorate, inventory, work):
@@ -231,4 +239,5 @@ def run(words, **options):
     subprocess.run([str(word) for word in words], check=True, **options)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -20,6 +21,9 @@ use quorate::operation::{Session, Settings, preflight};
 use quorate::plan::Plan;
 use quorate::playbook::Playbook;
 use quorate::report::Format;
+use quorate::state::cluster_dir;
+
+static BENCHES: AtomicUsize = AtomicUsize::new(0);
 
 /// An inventory, templates and a playbook.
 pub struct Bench {
@@ -68,6 +72,12 @@ impl Listener for Said {
     }
 }
 
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
 impl Bench {
     /// A playbook on `tests/data/simulated.yaml`.
     pub fn new(playbook: &str) -> Self {
@@ -76,11 +86,19 @@ impl Bench {
 
     /// A playbook on an inventory file of the repository.
     pub fn of(inventory: &str, playbook: &str) -> Self {
-        let session = session(&Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join(inventory));
+        let mut session = session(&Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join(inventory));
+        // What a run leaves on the operator's computer is one bench's own.
+        let number = BENCHES.fetch_add(1, Ordering::Relaxed);
+        session.inventory.name = format!("simulated-{}-{number}", std::process::id());
         let plan = session
             .plan(playbook)
             .unwrap_or_else(|error| panic!("{}", chain(&error)));
         Self { session, plan }
+    }
+
+    /// Takes away what runs left on the operator's computer.
+    pub fn forget(&self) {
+        let _ = std::fs::remove_dir_all(cluster_dir(&self.session.inventory.name));
     }
 
     /// One step of a playbook on all hosts that it names, as a plan of its own.
@@ -282,8 +300,10 @@ pub fn essence(world: &World) -> String {
 
 /// Whether a file's content differs from world to world though all is the same.
 fn varies(path: &str) -> bool {
-    let of_founder =
-        path.ends_with("/etcd.yaml") || path.ends_with("/kubelet.conf") || path.contains("sans");
+    let of_founder = path.ends_with("/etcd.yaml")
+        || path.ends_with("/10-quorate.conflist")
+        || path.ends_with("/kubelet.conf")
+        || path.ends_with("/applied");
     path.contains("/pki/")
         || path.contains("/var/lib/etcd/")
         || path.ends_with(".env")

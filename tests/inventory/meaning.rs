@@ -335,6 +335,7 @@ fn an_unreadable_inventory_is_refused_by_name() {
         .to_string();
     assert_snapshot!(report, @r"
       × failed to open file `nowhere/inventory.yaml`: No such file or directory (os error 2)
+      help: name your inventory with `--inventory FILE` or in QUORATE_INVENTORY; `quorate schema` describes it
 
     1 error in nowhere/inventory.yaml
     ");

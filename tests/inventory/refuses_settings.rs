@@ -181,7 +181,7 @@ fn refuses_an_unknown_package_source() {
      20 │ packages: { source: miror }
         ·                     ^^^^^
         ╰────
-      help: did you mean `mirror`?
+      help: did you mean `mirror`? The choices: `upstream`, `mirror`, `preinstalled`
 
     1 error in inventory.yaml
     ");

@@ -61,7 +61,7 @@ fn refuses_a_secret_source_with_a_wrong_key() {
      9 │ ssh: { sudo-password: { environment: SUDO } }
        ·                         ^^^^^^^^^^^
        ╰────
-      help: did you mean `env`?
+      help: did you mean `env`? The choices: `env`, `file`, `command`
 
     1 error in inventory.yaml
     ");

@@ -148,10 +148,10 @@ impl Figures {
             .iter()
             .filter(|sample| sample.error.is_none())
             .collect();
-        let gap = |pair: &[&Sample]| pair[1].ended - pair[0].ended;
+        let gap = |pair: &[&Sample]| pair[1].ended.checked_sub(pair[0].ended).unwrap();
         let mut times: Vec<Duration> = answered
             .iter()
-            .map(|sample| sample.ended - sample.began)
+            .map(|sample| sample.ended.checked_sub(sample.began).unwrap())
             .collect();
         times.sort();
         Self {

@@ -1,5 +1,6 @@
 //! The lab as a test sees it: real hosts that go away with the value.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -17,21 +18,27 @@ pub struct Lab {
 
 impl Lab {
     /// Boots two load balancers, three masters and a worker.
-    pub fn up(name: &str) -> Self {
+    ///
+    /// The lab's name tells this checkout from others on the computer; what a killed run of this checkout left is removed.
+    pub fn up() -> Self {
+        let mut hasher = std::hash::DefaultHasher::new();
+        env!("CARGO_MANIFEST_DIR").hash(&mut hasher);
+        let name = format!("test-{:04x}", hasher.finish() & 0xffff);
         let directory = tempfile::tempdir().expect("a temporary directory");
         let base = Utf8PathBuf::from_path_buf(directory.path().to_owned()).expect("UTF-8");
         let (state, home) = (base.join("lab"), base.join("state"));
         let lab = Self {
-            name: name.to_owned(),
+            name,
             _directory: directory,
             state,
             home,
         };
+        lab.quorate(&["lab", "down", "--name", &lab.name]);
         lab.must(&[
             "lab",
             "up",
             "--name",
-            name,
+            &lab.name,
             "--state-dir",
             lab.state.as_str(),
         ]);

@@ -93,6 +93,7 @@ impl Files {
     }
 
     /// The files directly in a directory.
+    #[must_use]
     pub fn list(&self, directory: &str) -> Vec<String> {
         let prefix = format!("{}/", directory.trim_end_matches('/'));
         let within = |path: &&String| {

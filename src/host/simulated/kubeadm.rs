@@ -212,20 +212,15 @@ fn make_cas(world: &mut World, work: &Work) -> End {
     End::Done
 }
 
-/// The apiserver's certificate with the names that kubeadm gives it, and the others as mere files.
-pub(super) fn issue_certificates(world: &mut World, host: &str) {
+/// An apiserver's certificate with the names that kubeadm gives it now.
+pub(super) fn certificate_of(world: &mut World, host: &str) -> String {
     let now = world.now;
     let machine = world.machine(host);
     let configuration = machine
         .files
         .text(&format!("{QUORATE}/cluster.yaml"))
         .unwrap_or_default();
-    let stored = machine
-        .files
-        .text(&format!("{QUORATE}/sans"))
-        .unwrap_or_default();
     let mut names = items_of(configuration, "certSANs:");
-    names.extend(stored.lines().map(str::to_owned));
     names.extend([
         host.to_owned(),
         machine.address.to_string(),
@@ -238,7 +233,14 @@ pub(super) fn issue_certificates(world: &mut World, host: &str) {
         key: &key,
         alt_names: &names,
     };
-    let pem = certificate.pem();
+    certificate.pem()
+}
+
+/// The apiserver's certificate, and the others as mere files.
+fn issue_certificates(world: &mut World, host: &str) {
+    let pem = certificate_of(world, host);
+    let now = world.now;
+    let machine = world.machine(host);
     machine
         .files
         .put(format!("{PKI}/apiserver.crt"), pem, 0o644, now);
@@ -317,18 +319,41 @@ fn configure_kubelet_by_init(world: &mut World, work: &Work) -> End {
 
 fn write_pods(world: &mut World, work: &Work) -> End {
     for pod in PODS {
-        world.put(
-            work,
-            &format!("{MANIFESTS}/{pod}.yaml"),
-            format!("kind: Pod # {pod}\n"),
-            0o600,
-        );
+        let text = manifest(world, &work.host, pod);
+        world.put(work, &format!("{MANIFESTS}/{pod}.yaml"), text, 0o600);
     }
     End::Done
 }
 
+/// A manifest: what of the shared configuration is in its component's flags.
+pub(super) fn manifest(world: &mut World, host: &str, pod: &str) -> String {
+    let key = match pod {
+        "kube-apiserver" => "apiServer:",
+        "kube-controller-manager" => "controllerManager:",
+        "kube-scheduler" => "scheduler:",
+        _ => "etcd:",
+    };
+    let configuration = world
+        .machine(host)
+        .files
+        .text(&format!("{QUORATE}/cluster.yaml"))
+        .unwrap_or_default();
+    let sans = items_of(configuration, "certSANs:");
+    let section = configuration
+        .lines()
+        .skip_while(|line| *line != key)
+        .skip(1)
+        .take_while(|line| line.starts_with(' '));
+    let flags = section.filter(|line| !sans.iter().any(|san| line.contains(san)));
+    format!(
+        "kind: Pod # {pod}\n{}\n",
+        flags.collect::<Vec<_>>().join("\n")
+    )
+}
+
 fn write_etcd_of_founder(world: &mut World, work: &Work) -> End {
-    let text = format!("kind: Pod # etcd\n--initial-cluster={}=…\n", work.host);
+    let manifest = manifest(world, &work.host, "etcd");
+    let text = format!("{manifest}--initial-cluster={}=…\n", work.host);
     world.put(work, &format!("{MANIFESTS}/etcd.yaml"), text, 0o600);
     End::Done
 }
@@ -546,7 +571,8 @@ fn add_member(world: &mut World, work: &Work) -> End {
 
 fn write_etcd_of_joiner(world: &mut World, work: &Work) -> End {
     if is_master(world, work) {
-        let text = "kind: Pod # etcd\n--initial-cluster=…\n--initial-cluster-state=existing\n";
+        let manifest = manifest(world, &work.host, "etcd");
+        let text = format!("{manifest}--initial-cluster=…\n--initial-cluster-state=existing\n");
         world.put(work, &format!("{MANIFESTS}/etcd.yaml"), text, 0o600);
     }
     End::Done

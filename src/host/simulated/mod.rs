@@ -20,6 +20,7 @@
 //! lab; the model's own claims about them stand beside the code that makes them.
 
 pub mod api;
+mod candidates;
 mod certificate;
 mod door;
 pub mod etcd;

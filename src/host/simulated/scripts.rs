@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::candidates;
 use super::etcd::DATA;
 use super::jobs::{End, Step, Work};
 use super::kubeadm::{self, SHARED_PKI};
@@ -20,7 +21,7 @@ use crate::inventory::Role;
 type Said = (i32, String);
 
 /// Exit code, standard output, standard error.
-type Ended = (i32, String, String);
+pub(super) type Ended = (i32, String, String);
 
 fn unknown<T>(what: &str) -> Result<T, String> {
     Err(format!("the simulation does not know {what}"))
@@ -29,12 +30,8 @@ fn unknown<T>(what: &str) -> Result<T, String> {
 /// Whether a command's output holds keys by design: it goes from there into a job's private files and nowhere else.
 pub(super) fn answers_with_keys(command: &Command) -> bool {
     match &command.body {
-        Body::Script(script) => {
-            ["control-plane-pki", "kubeconfig-read", "kubeconfig"].contains(&script.name)
-        }
-        Body::Program(words) => words
-            .iter()
-            .any(|word| word == "/etc/kubernetes/admin.conf"),
+        Body::Script(script) => ["control-plane-pki", "kubeconfig-fetch"].contains(&script.name),
+        Body::Program(_) => false,
     }
 }
 
@@ -53,7 +50,9 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
         "kubernetes-api-read" => (0, api_read(world, host, argument(1))),
         "kubernetes-repository-listings" => (0, listings(machine)),
         "registry-files" => (0, registry_files(machine, argument(0))),
-        "swap-units" => (0, String::new()),
+        // A job's private directory goes with its unit.
+        "swap-units" | "join-material" => (0, String::new()),
+        "vip-answers" => (0, vip_answers(world, host)),
         "system-user" => match machine.users.contains(argument(0)) {
             true => (
                 0,
@@ -140,7 +139,16 @@ pub(super) fn run(
                 End::Waits(why) | End::Fails(why) => Ok((1, String::new(), why)),
             }
         }
-        // The door waits before it gets here.
+        "kubeconfig-fetch" => Ok(kubeconfig(machine)),
+        "control-plane-candidates" => candidates::make(world, host),
+        "control-plane-certificate" => candidates::replace_certificate(world, host),
+        "control-plane-replace" => candidates::replace(world, host, &argument(0), &argument(1)),
+        "control-plane-names" => {
+            candidates::serves(world, host, script.arguments.get(1..).unwrap_or_default())
+        }
+        "control-plane-component-healthy" => done,
+        "control-plane-store" => candidates::store(world, host, &argument(0)),
+        // The door waits.
         "wait-for-units" => done,
         _ => unknown(&format!("script `{}`", script.name)),
     }
@@ -155,6 +163,7 @@ pub(super) fn program(world: &mut World, host: &str, words: &[String]) -> Result
             Ok(()) => (0, String::new(), String::new()),
             Err(why) => (1, String::new(), why),
         }),
+        ["kubectl", "--kubeconfig", _, "apply", ..] => Ok(apply_manifest(world, host)),
         ["cat", path] => Ok(match world.machine(host).files.text(path) {
             Some(text) => (0, text.to_owned(), String::new()),
             None => (1, String::new(), "No such file or directory".to_owned()),
@@ -384,9 +393,10 @@ fn report(world: &mut World, host: &str) -> Report {
         let ok = |body: Option<String>| Answer::Http(200, body.unwrap_or_default());
         report.etcd_status = ok(world.etcd_status(data));
         report.etcd_members = ok(world.etcd_members(data));
-        report.etcd_health = match world.has_quorum(data.0) {
-            true => Answer::Http(200, "{\"health\":\"true\"}".to_owned()),
-            false => Answer::Http(503, "{\"health\":\"false\"}".to_owned()),
+        report.etcd_health = if world.has_quorum(data.0) {
+            Answer::Http(200, "{\"health\":\"true\"}".to_owned())
+        } else {
+            Answer::Http(503, "{\"health\":\"false\"}".to_owned())
         };
     }
     report
@@ -526,4 +536,66 @@ fn pki(machine: &Machine) -> Ended {
         text.push_str(&format!("file {name}\n{content}\n"));
     }
     (0, text, String::new())
+}
+
+fn kubeconfig(machine: &Machine) -> Ended {
+    let Some(file) = machine.files.get("/etc/kubernetes/admin.conf") else {
+        return (1, String::new(), "No such file or directory".to_owned());
+    };
+    let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(&file.content));
+    (
+        0,
+        format!("{digest}\n{}", String::from_utf8_lossy(&file.content)),
+        String::new(),
+    )
+}
+
+/// A pod network whose manifest was applied.
+fn apply_manifest(world: &mut World, host: &str) -> Ended {
+    let machine = world.machine(host).clone();
+    let Some(cluster) = world.store_of(&machine) else {
+        return (
+            1,
+            String::new(),
+            "The connection to the server was refused".to_owned(),
+        );
+    };
+    let set = serde_json::json!({ "metadata": { "name": "network" } });
+    world.ask(
+        cluster,
+        "PATCH",
+        "/apis/apps/v1/namespaces/kube-system/daemonsets/network",
+        Some(set),
+    );
+    (0, "serverside-applied\n".to_owned(), String::new())
+}
+
+fn vip_answers(world: &mut World, host: &str) -> String {
+    let machine = world.machine(host).clone();
+    let mut lines = Vec::new();
+    if machine.holds_vip {
+        lines.push("holds".to_owned());
+    }
+    let armed = machine.undos.iter().filter(|(_, undo)| !undo.fired);
+    lines.extend(armed.map(|(name, _)| format!("armed {name}")));
+    lines.push(format!("answer {}", answer_of_vip(world, &machine)));
+    lines.join("\n") + "\n"
+}
+
+fn answer_of_vip(world: &World, machine: &Machine) -> &'static str {
+    const CA: &str = "/etc/haproxy/kubernetes-ca.crt";
+    if !machine.packages.contains_key("curl") {
+        return "absent";
+    }
+    if world.vip_holders().is_empty() {
+        return "unreachable";
+    }
+    let Some(master) = world.behind_vip() else {
+        return "connected";
+    };
+    let shown = master.files.text("/etc/kubernetes/pki/ca.crt");
+    match machine.files.text(CA) {
+        Some(trusted) if Some(trusted) != shown => "untrusted",
+        _ => "200",
+    }
 }

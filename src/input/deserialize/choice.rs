@@ -6,7 +6,7 @@ use super::NodeDeserializer;
 use super::access::text_deserializer;
 use super::error::Error;
 use crate::input::Place;
-use crate::input::suggest::{did_you_mean, one_of, question};
+use crate::input::suggest::{did_you_mean, list, one_of, question};
 
 /// One variant of an enum: a word, or a map of one key.
 pub(super) struct Choice<'a> {
@@ -80,7 +80,10 @@ pub(super) fn choose_one(variants: &'static [&'static str]) -> Error {
 /// A word that is no variant.
 pub(super) fn unknown_choice(word: &str, variants: &'static [&'static str]) -> Error {
     let help = match did_you_mean(word, variants.iter().copied()) {
-        Some(meant) => question(meant),
+        Some(meant) => {
+            let choices = list(variants.iter().copied());
+            format!("{} The choices: {choices}", question(meant))
+        }
         None => format!("write {}", one_of(variants.iter().copied())),
     };
     <Error as de::Error>::custom(format_args!("unknown choice `{word}`")).with_help(help)

@@ -27,6 +27,22 @@ pub(super) fn check_computer() -> Result<(), LabError> {
     Ok(())
 }
 
+/// Raises what the kernel counts per user: all hosts' daemons are the same root to it, and the kubelets, containerds and
+/// kube-proxies of six hosts need more inotify instances than the 128 that it grants one user.
+pub(super) fn raise_limits() -> Result<(), LabError> {
+    for (limit, least) in [
+        ("max_user_instances", 8192),
+        ("max_user_watches", 1_048_576),
+    ] {
+        let path = format!("/proc/sys/fs/inotify/{limit}");
+        let now = fs::read_to_string(&path).map_err(LabError::file("read", &path))?;
+        if now.trim().parse::<u32>().is_ok_and(|now| now < least) {
+            fs::write(&path, least.to_string()).map_err(LabError::file("raise", &path))?;
+        }
+    }
+    Ok(())
+}
+
 fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uids = status

@@ -140,7 +140,10 @@ impl LabError {
             )),
             Self::NoSubnet => Some("quorate lab list".into()),
             Self::Late { .. } => Some("see the console logs under /run/quorate-lab, then: quorate lab up".into()),
-            Self::Record { path, .. } => Some(format!("remove {path}, then: quorate lab down")),
+            Self::Record { path, .. } => {
+                let lab = path.parent().and_then(Utf8Path::file_name).unwrap_or("lab");
+                Some(format!("quorate lab down --name {lab}"))
+            }
             Self::Name { .. }
             | Self::Topology { .. }
             | Self::Tool { .. }

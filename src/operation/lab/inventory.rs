@@ -10,6 +10,14 @@ use super::topology::{Host, HostRole};
 /// The Kubernetes version a lab starts with; the newer one is in its repository too.
 const KUBERNETES: &str = "v1.20.2";
 
+/// All hosts share one disk, so a share of it says nothing about them.
+const KUBELET: &str = "\
+kubelet:
+  # All hosts share this computer's disk: what others keep there is no reason to evict pods or to drop images.
+  evictionHard: { memory.available: 100Mi, nodefs.available: 500Mi, nodefs.inodesFree: 1%, imagefs.available: 500Mi }
+  imageGCHighThresholdPercent: 100
+";
+
 /// What this computer is like, as far as the inventory must know.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Computer {
@@ -106,6 +114,7 @@ fn settings(computer: Computer) -> String {
         let _ = writeln!(text, "containerd: {{ {} }}", containerd.join(", "));
     }
     text.push_str("cni: { bridge: {} }\n");
+    text.push_str(KUBELET);
     // That sysctl belongs to the first network namespace.
     text.push_str("kube-proxy: { conntrack: { maxPerCore: 0 } }\n");
     if computer.kernel_config == KernelConfig::Hidden {
@@ -198,6 +207,10 @@ mod tests {
           registries:
             10.77.4.1:5000: { plain-http: true }
         cni: { bridge: {} }
+        kubelet:
+          # All hosts share this computer's disk: what others keep there is no reason to evict pods or to drop images.
+          evictionHard: { memory.available: 100Mi, nodefs.available: 500Mi, nodefs.inodesFree: 1%, imagefs.available: 500Mi }
+          imageGCHighThresholdPercent: 100
         kube-proxy: { conntrack: { maxPerCore: 0 } }
         lb:
           lb1: 10.77.4.11
@@ -233,9 +246,13 @@ mod tests {
         network: { pods: 10.244.0.0/16, services: 10.96.0.0/12 }
         ssh: { user: ops, identity-file: id_ed25519, known-hosts: known_hosts }
         packages: { source: preinstalled }
-        containerd: { restrict-oom-score-adj: true } # this computer grants no CAP_SYS_RESOURCE
+        # This computer grants its hosts no CAP_SYS_RESOURCE, or has cgroup v1.
+        containerd: { restrict-oom-score-adj: true, systemd-cgroup: false }
         cni: { bridge: {} }
-        kubelet: { cgroupDriver: cgroupfs } # this computer has cgroup v1
+        kubelet:
+          # All hosts share this computer's disk: what others keep there is no reason to evict pods or to drop images.
+          evictionHard: { memory.available: 100Mi, nodefs.available: 500Mi, nodefs.inodesFree: 1%, imagefs.available: 500Mi }
+          imageGCHighThresholdPercent: 100
         kube-proxy: { conntrack: { maxPerCore: 0 } }
         kubeadm: { ignore-preflight-errors: [SystemVerification] } # no kernel configuration to read
         lb:

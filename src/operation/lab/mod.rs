@@ -22,7 +22,9 @@
 //!
 //! - They share the computer's kernel, clock and page cache: [`kill`] loses processes, not writes, and a time that is
 //!   set anywhere is set everywhere. `vm.*` and `kernel.*` sysctls that a host sets (the kubelet does) are the
-//!   computer's own.
+//!   computer's own. To the kernel all their daemons are one user: `up` raises the inotify limits (128 instances are too
+//!   few; kube-proxy then dies of `too many open files`).
+//! - They share its disk: the inventory tells the kubelets not to evict pods because others filled it.
 //! - Debian puts `127.0.1.1 NAME` into `/etc/hosts`; the lab does, too.
 //! - The bridge CNI gives pods a network per node. Pods of other nodes, cluster DNS among them, are reached only where
 //!   nodes have routes to each other's pod networks; what has no route is rejected at the bridge.

@@ -7,7 +7,7 @@ use fs_err as fs;
 
 use super::artifacts::{self, Artifact};
 use super::clear::{Cleared, clear};
-use super::computer::check_computer;
+use super::computer::{check_computer, raise_limits};
 use super::disk::{self, Disk};
 use super::error::LabError;
 use super::inventory::Content;
@@ -32,6 +32,7 @@ pub fn up(options: &LabOptions) -> Result<Utf8PathBuf, LabError> {
         Content::Kubernetes => Some(Stock::prepare()?),
         Content::HostsOnly => None,
     };
+    raise_limits()?;
     let _lock = Lock::lab(&options.name)?;
     match living(options)? {
         Some(record) => wake(record)?,

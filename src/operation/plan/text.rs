@@ -10,6 +10,7 @@ use owo_colors::OwoColorize as _;
 
 use crate::action::Change;
 use crate::operation::forecast::{Pending, Verdict};
+use crate::report::lines::count;
 use crate::report::table::wrapped;
 use crate::text::escape;
 
@@ -111,11 +112,11 @@ fn coloured(line: &str) -> String {
 
 fn summary(pending: &[Pending], tasks: usize) -> String {
     let hosts: BTreeSet<&str> = pending.iter().map(|task| task.task.host.as_str()).collect();
-    let hosts = match hosts.len() {
-        1 => "1 host".to_owned(),
-        count => format!("{count} hosts"),
-    };
-    format!("{} of {tasks} tasks would change {hosts}", pending.len())
+    format!(
+        "{} of {tasks} tasks would change {}",
+        pending.len(),
+        count(hosts.len(), "host")
+    )
 }
 
 #[cfg(test)]

@@ -34,13 +34,14 @@ module() {
 }
 
 # Tells a closed port (somebody answered: nothing is in the way) from a blocked one (silence, or a router's refusal).
+# Five seconds of silence: less could be a computer that is busy, and only a blocked path has to wait for them.
 reach() {
     if has bash; then
-        said=$(timeout 2 bash -c 'exec 3<>"/dev/tcp/$1/$2"' reach "$2" "$3" 2>&1)
+        said=$(timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2"' reach "$2" "$3" 2>&1)
     elif has nc; then
-        said=$(timeout 3 nc -z -v -w 2 "$2" "$3" 2>&1)
+        said=$(timeout 6 nc -z -v -w 5 "$2" "$3" 2>&1)
     elif has curl; then
-        said=$(curl -v -sS -o /dev/null -m 2 -w 'connected=%{time_connect}' "http://$2:$3/" 2>&1)
+        said=$(curl -v -sS -o /dev/null -m 5 -w 'connected=%{time_connect}' "http://$2:$3/" 2>&1)
     else
         echo "reach $1 $3 unknown"
         return

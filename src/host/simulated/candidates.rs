@@ -1,0 +1,150 @@
+//! What `control-plane-config` does on a master: candidates, and putting them in place.
+
+use super::kubeadm::{certificate_of, manifest};
+use super::scripts::Ended;
+use super::world::World;
+
+const WORK: &str = "/run/quorate/candidates";
+const PKI: &str = "/etc/kubernetes/pki";
+const MANIFESTS: &str = "/etc/kubernetes/manifests";
+const QUORATE: &str = "/etc/kubernetes/quorate";
+const COMPONENTS: [&str; 4] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];
+
+fn done(output: String) -> Result<Ended, String> {
+    Ok((0, output, String::new()))
+}
+
+/// Makes the candidates and says how they differ.
+pub(super) fn make(world: &mut World, host: &str) -> Result<Ended, String> {
+    let now = world.now;
+    let candidate = certificate_of(world, host);
+    let mut output = String::new();
+    for name in COMPONENTS {
+        let path = format!("{MANIFESTS}/{name}.yaml");
+        let running = world
+            .machine(host)
+            .files
+            .text(&path)
+            .unwrap_or_default()
+            .to_owned();
+        let kept = running
+            .lines()
+            .filter(|line| line.starts_with("--initial-cluster"));
+        let kept: String = kept.map(|line| format!("{line}\n")).collect();
+        let text = manifest(world, host, name) + &kept;
+        if text != running {
+            output.push_str(&format!("differs {name}\n"));
+        }
+        world
+            .machine(host)
+            .files
+            .put(format!("{WORK}/manifests/{name}.yaml"), text, 0o600, now);
+    }
+    let files = &mut world.machine(host).files;
+    let running = files
+        .text(&format!("{PKI}/apiserver.crt"))
+        .unwrap_or_default()
+        .to_owned();
+    files.put(
+        format!("{WORK}/pki/apiserver.crt"),
+        candidate.clone(),
+        0o600,
+        now,
+    );
+    done(format!(
+        "{output}certificate running\n{running}certificate candidate\n{candidate}"
+    ))
+}
+
+/// Puts the new certificate in place.
+pub(super) fn replace_certificate(world: &mut World, host: &str) -> Result<Ended, String> {
+    let files = &mut world.machine(host).files;
+    files.rename(
+        &format!("{PKI}/apiserver.crt"),
+        &format!("{QUORATE}/backup/apiserver.crt"),
+    );
+    files.rename(
+        &format!("{WORK}/pki/apiserver.crt"),
+        &format!("{PKI}/apiserver.crt"),
+    );
+    done(String::new())
+}
+
+/// Puts a new manifest, or the old one again, in place; kubelet starts the component anew.
+pub(super) fn replace(
+    world: &mut World,
+    host: &str,
+    name: &str,
+    source: &str,
+) -> Result<Ended, String> {
+    let files = &mut world.machine(host).files;
+    let (running, backup) = (
+        format!("{MANIFESTS}/{name}.yaml"),
+        format!("{QUORATE}/backup/{name}.yaml"),
+    );
+    if source == "candidate" {
+        files.rename(&running, &backup);
+        files.rename(&format!("{WORK}/manifests/{name}.yaml"), &running);
+    } else {
+        files.rename(&backup, &running);
+    }
+    world.machine(host).pods.remove(name);
+    done(String::new())
+}
+
+/// Whether the apiserver's certificate is good for all of these names.
+pub(super) fn serves(world: &mut World, host: &str, names: &[String]) -> Result<Ended, String> {
+    let pem = world
+        .machine(host)
+        .files
+        .text(&format!("{PKI}/apiserver.crt"))
+        .unwrap_or_default()
+        .to_owned();
+    let text = format!("certificate running\ncertificate candidate\n{pem}");
+    let held = crate::cluster::candidates::Candidates::parse(&text).names;
+    match names.iter().find(|name| !held.contains(*name)) {
+        None => done(String::new()),
+        Some(name) => Ok((
+            1,
+            String::new(),
+            format!("the apiserver does not show a certificate for {name}"),
+        )),
+    }
+}
+
+/// Notes the configuration as applied, and stores it if this is the last master.
+pub(super) fn store(world: &mut World, host: &str, turn: &str) -> Result<Ended, String> {
+    let now = world.now;
+    let machine = world.machine(host).clone();
+    let Some(cluster) = world.store_of(&machine) else {
+        return Ok((1, String::new(), "the apiserver does not answer".to_owned()));
+    };
+    let text = machine
+        .files
+        .text(&format!("{QUORATE}/cluster.yaml"))
+        .unwrap_or_default();
+    if turn == "last" {
+        let map = serde_json::json!({ "metadata": { "name": "kubeadm-config" }, "data": { "ClusterConfiguration": text } });
+        world.ask(
+            cluster,
+            "PATCH",
+            "/api/v1/namespaces/kube-system/configmaps/kubeadm-config",
+            Some(map),
+        );
+    }
+    let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(text));
+    let files = &mut world.machine(host).files;
+    files.put(
+        format!("{QUORATE}/applied"),
+        format!("{digest}\n"),
+        0o644,
+        now,
+    );
+    files.remove_below(WORK);
+    done(String::new())
+}

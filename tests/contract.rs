@@ -1,0 +1,130 @@
+//! What every action promises, on simulated hosts: a bare host needs it, applying it is proved by its own check, and applying
+//! it again changes nothing. The actions come from the provision playbook, so a new one is covered or fails here.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Bench, End, tail, with_clock};
+use quorate::action::AnyAction;
+use quorate::engine::event::{Event, Outcome, Record};
+use quorate::engine::reader::Reader;
+use quorate::operation::forecast::forecast;
+
+/// Holds on a simulated host before anything was done, by its nature.
+const HOLDS_AT_FIRST: &[(&str, &str)] = &[
+    (
+        "control-plane-config",
+        "a bare host gets the configuration with its init or join",
+    ),
+    ("no-join-material", "there is none before a join"),
+    ("registries", "the inventory names none"),
+];
+
+fn name(action: &AnyAction) -> String {
+    let yaml = serde_json::to_value(action).expect("serialises");
+    let fields = yaml.as_object().expect("an externally tagged enum");
+    fields.keys().next().expect("one").clone()
+}
+
+#[test]
+fn a_bare_host_needs_every_action() {
+    let bench = Bench::new("provision");
+    let simulation = bench.simulation();
+    let hosts = simulation.hosts();
+    let reader = Reader::new(&hosts);
+    let pending = with_clock(async {
+        bench
+            .session
+            .read(&bench.plan, &hosts, &reader)
+            .await
+            .expect("read");
+        forecast(&bench.session, &bench.plan, &reader.fleet()).expect("judged")
+    });
+    let mut needed: BTreeMap<String, bool> = BTreeMap::new();
+    for play in &bench.plan.plays {
+        for (index, step) in play.steps.iter().enumerate() {
+            let is_pending = pending
+                .iter()
+                .any(|task| task.task.play == play.number && task.task.step == index + 1);
+            *needed.entry(name(&step.action)).or_default() |= is_pending;
+        }
+    }
+    let holds: Vec<&str> = needed
+        .iter()
+        .filter(|(_, needed)| !**needed)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let known: Vec<&str> = HOLDS_AT_FIRST.iter().map(|(name, _)| *name).collect();
+    assert_eq!(holds, known, "what holds on a bare host");
+}
+
+#[test]
+fn what_was_applied_is_proved_and_not_applied_again() {
+    let bench = Bench::new("provision");
+    let simulation = bench.simulation();
+    with_clock(async {
+        let (end, first) = bench.run(&simulation).await;
+        assert!(matches!(end, End::Done { .. }), "{end:?}\n{}", tail(&first));
+        let (end, second) = bench.run(&simulation).await;
+        assert!(
+            matches!(end, End::Done { changed: 0, .. }),
+            "{end:?}\n{}",
+            tail(&second)
+        );
+        let (first, second) = (outcomes(&first.records()), outcomes(&second.records()));
+        for play in &bench.plan.plays {
+            for (index, step) in play.steps.iter().enumerate() {
+                for host in &play.hosts {
+                    let task = play.task(index, host).to_string();
+                    let action = name(&step.action);
+                    assert!(
+                        first.contains_key(&task),
+                        "`{action}` ({task}) was not tried"
+                    );
+                    assert_eq!(
+                        second.get(&task),
+                        Some(&Outcome::Unchanged),
+                        "`{action}` ({task}) was done again"
+                    );
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn every_action_changed_something_somewhere() {
+    let bench = Bench::new("provision");
+    let simulation = bench.simulation();
+    let (end, said) = with_clock(bench.run(&simulation));
+    assert!(matches!(end, End::Done { .. }), "{end:?}");
+    let outcomes = outcomes(&said.records());
+    let mut changed: BTreeMap<String, bool> = BTreeMap::new();
+    for play in &bench.plan.plays {
+        for (index, step) in play.steps.iter().enumerate() {
+            let is_changed = play.hosts.iter().any(|host| {
+                outcomes.get(&play.task(index, host).to_string()) == Some(&Outcome::Changed)
+            });
+            *changed.entry(name(&step.action)).or_default() |= is_changed;
+        }
+    }
+    let idle: Vec<&String> = changed
+        .iter()
+        .filter(|(_, changed)| !**changed)
+        .map(|(name, _)| name)
+        .collect();
+    // Nothing registers a registry, leaves join material or changes the configuration in a clean run.
+    assert_eq!(
+        idle,
+        ["control-plane-config", "no-join-material", "registries"]
+    );
+}
+
+fn outcomes(records: &[Record]) -> BTreeMap<String, Outcome> {
+    let finished = records.iter().filter_map(|record| match &record.event {
+        Event::TaskFinished { task, outcome, .. } => Some((task.to_string(), outcome.clone())),
+        _ => None,
+    });
+    finished.collect()
+}

@@ -1,0 +1,229 @@
+//! The known traps of founding and joining, each set on simulated hosts.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Bench, End, tail, with_clock};
+use quorate::host::simulated::Simulation;
+use quorate::host::simulated::faults::{Fault, What, When};
+use quorate::host::simulated::world::World;
+
+/// Provisions, lets something happen, provisions again (as often as a person would) and looks at the end.
+fn after(happens: impl Fn(&Bench, &mut World), look: impl Fn(&World)) {
+    let bench = Bench::new("provision");
+    let simulation = bench.simulation();
+    with_clock(async {
+        provision(&bench, &simulation).await;
+        {
+            let mut world = simulation.world();
+            happens(&bench, &mut world);
+            world.settle();
+            world.pass(Duration::from_secs(60));
+        }
+        provision(&bench, &simulation).await;
+        whole(&simulation.world());
+        look(&simulation.world());
+        second_run_is_idle(&bench, &simulation).await;
+    });
+}
+
+/// Provisions with a fault at a job's step; then again until it is done.
+fn struck(host: &str, job: &str, step: usize, what: What) {
+    let bench = Bench::new("provision");
+    let reference = bench.simulation();
+    let call = with_clock(async {
+        provision(&bench, &reference).await;
+        let world = reference.world();
+        let call = world
+            .calls
+            .iter()
+            .find(|call| call.host == host && call.what == job);
+        call.map(|call| call.number)
+            .unwrap_or_else(|| panic!("{job} runs on {host}"))
+    });
+    bench.forget();
+    let simulation = bench.simulation();
+    simulation.world().fault = Some(Fault {
+        call,
+        when: When::AfterSteps(step),
+        what,
+    });
+    with_clock(async {
+        let (first, _) = bench.run(&simulation).await;
+        assert!(!matches!(first, End::Done { .. }), "the fault was not met");
+        simulation.world().pass(Duration::from_secs(60));
+        provision(&bench, &simulation).await;
+        whole(&simulation.world());
+        second_run_is_idle(&bench, &simulation).await;
+    });
+}
+
+async fn provision(bench: &Bench, simulation: &Simulation) {
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        let (end, said) = bench.run(simulation).await;
+        if matches!(end, End::Done { .. }) {
+            return;
+        }
+        ends.push(format!("{end:?}\n{}", tail(&said)));
+        simulation.world().pass(Duration::from_secs(30));
+    }
+    panic!("{}", ends.join("\nthen "));
+}
+
+async fn second_run_is_idle(bench: &Bench, simulation: &Simulation) {
+    simulation.world().pass(Duration::from_secs(600));
+    let (end, said) = bench.run(simulation).await;
+    assert!(
+        matches!(end, End::Done { changed: 0, .. }),
+        "{end:?}\n{}",
+        tail(&said)
+    );
+}
+
+/// One etcd of three started voters, all in one cluster.
+fn whole(world: &World) {
+    let living: Vec<_> = world
+        .etcd
+        .iter()
+        .filter(|cluster| cluster.members.len() == 3)
+        .collect();
+    assert_eq!(living.len(), 1, "one cluster of three");
+    let members = living.iter().flat_map(|cluster| &cluster.members);
+    assert!(
+        members
+            .clone()
+            .all(|member| !member.is_learner && !member.name.is_empty()),
+        "{living:?}"
+    );
+    for master in ["master1", "master2", "master3"] {
+        assert!(world.serves(&world.machines[master]), "{master} serves");
+    }
+}
+
+#[test]
+fn a_join_that_died_after_member_add_leaves_no_learner() {
+    for what in [What::Reboot, What::OperatorDies, What::LoseConnection] {
+        struck("master2", "kubeadm-join", 7, what);
+    }
+}
+
+#[test]
+fn an_init_that_died_halfway_is_finished_with_the_same_ca() {
+    for step in [3, 5, 7] {
+        struck("master1", "kubeadm-init", step, What::Reboot);
+    }
+}
+
+#[test]
+fn a_join_that_dies_at_any_step_is_done_again() {
+    for step in 1..11 {
+        struck("master3", "kubeadm-join", step, What::Reboot);
+    }
+}
+
+#[test]
+fn a_worker_whose_join_died_joins_again() {
+    for step in [1, 3, 6] {
+        struck("worker1", "kubeadm-join", step, What::Reboot);
+    }
+}
+
+/// Empties etcd's data directory; its pod starts again on it.
+fn wipe(world: &mut World, host: &str) {
+    let machine = world.machine(host);
+    machine.files.remove_below("/var/lib/etcd");
+    machine.pods.remove("etcd");
+}
+
+#[test]
+fn a_wiped_member_joins_again_instead_of_founding_a_second_cluster() {
+    for host in ["master1", "master2"] {
+        after(
+            |_, world| wipe(world, host),
+            |world| assert_eq!(world.cas, 1, "one CA"),
+        );
+    }
+}
+
+#[test]
+fn a_node_of_a_replaced_worker_does_not_stop_the_new_one() {
+    after(
+        |bench, world| {
+            world.replace(
+                "worker1",
+                bench.session.inventory.node("worker1").expect("there"),
+            )
+        },
+        |world| {
+            let id = &world.machines["worker1"].machine_id;
+            let node = world
+                .etcd
+                .iter()
+                .find_map(|cluster| cluster.objects.get("/api/v1/nodes/worker1"));
+            let node = node.expect("a Node");
+            assert_eq!(
+                node.pointer("/status/nodeInfo/machineID")
+                    .and_then(|id| id.as_str()),
+                Some(id.as_str())
+            );
+        },
+    );
+}
+
+#[test]
+fn a_master_that_was_replaced_by_a_blank_machine_joins_in_its_place() {
+    for host in ["master1", "master3"] {
+        after(
+            |bench, world| world.replace(host, bench.session.inventory.node(host).expect("there")),
+            |world| assert_eq!(world.cas, 1, "one CA"),
+        );
+    }
+}
+
+#[test]
+fn a_load_balancer_that_was_replaced_is_made_again() {
+    after(
+        |bench, world| world.replace("lb1", bench.session.inventory.node("lb1").expect("there")),
+        |world| assert_eq!(world.vip_holders().len(), 1),
+    );
+}
+
+#[test]
+fn an_interrupted_dpkg_is_finished() {
+    struck("master1", "packages-install", 1, What::Reboot);
+    struck("lb1", "packages-install", 1, What::Reboot);
+}
+
+#[test]
+fn a_change_that_undid_itself_is_made_again() {
+    after(
+        |_, world| {
+            // As if the run that wrote it had died before it saw the virtual IP answer.
+            let now = world.now;
+            let files = &mut world.machine("lb1").files;
+            files.put("/etc/haproxy/haproxy.cfg", "# an older file\n", 0o644, now);
+        },
+        |world| {
+            assert!(
+                world.machines["lb1"].undos.values().all(|undo| undo.fired),
+                "nothing is armed"
+            )
+        },
+    );
+}
+
+#[test]
+fn a_rebooted_cluster_needs_nothing() {
+    after(
+        |_, world| {
+            for host in [
+                "lb1", "lb2", "master1", "master2", "master3", "worker1", "worker2",
+            ] {
+                world.reboot(host);
+            }
+        },
+        |world| assert!(world.violations.is_empty(), "{:?}", world.violations),
+    );
+}
