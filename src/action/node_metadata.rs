@@ -123,6 +123,7 @@ mod tests {
     const GPU: &str = r#"{"key":"gpu","value":"a","effect":"NoSchedule"}"#;
 
     #[test]
+    #[expect(clippy::type_complexity, reason = "a table of cases")]
     fn only_what_differs_is_set() {
         let cases: [(&[(&str, &str)], Option<&[&str]>, &str, &[&str]); 6] = [
             (&[("os", "linux")], None, GPU, &[]),
