@@ -114,10 +114,16 @@ fn every_action_changed_something_somewhere() {
         .filter(|(_, changed)| !**changed)
         .map(|(name, _)| name)
         .collect();
-    // Nothing registers a registry, leaves join material or changes the configuration in a clean run.
+    // Nothing registers a registry, leaves join material or changes the configuration in a clean run, and a simulated Node is
+    // ready at once.
     assert_eq!(
         idle,
-        ["control-plane-config", "no-join-material", "registries"]
+        [
+            "control-plane-config",
+            "no-join-material",
+            "node-ready",
+            "registries"
+        ]
     );
 }
 
