@@ -170,7 +170,7 @@ fn outages_stay_within_their_bounds(lab: &Lab) {
     report(
         "HAProxy stopped on the holder",
         &figures,
-        Duration::from_millis(2000),
+        Duration::from_secs(2),
         quiet,
     );
     lab.wait("HAProxy back", CLUSTER, is_whole);
@@ -184,7 +184,7 @@ fn outages_stay_within_their_bounds(lab: &Lab) {
     report(
         "keepalived killed on the holder",
         &figures,
-        Duration::from_millis(2000),
+        Duration::from_secs(2),
         quiet,
     );
     lab.wait("one holder after keepalived", CLUSTER, is_whole);
@@ -207,7 +207,7 @@ fn outages_stay_within_their_bounds(lab: &Lab) {
     report(
         "one master powered off",
         &figures,
-        Duration::from_millis(2000),
+        Duration::from_secs(2),
         quiet,
     );
     let names = lab.on(
