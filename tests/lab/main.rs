@@ -103,7 +103,7 @@ fn a_provision_killed_at_a_random_moment_is_finished_by_the_next(lab: &Lab) {
         again.elapsed()
     );
     assert_eq!(summary["failed"], 0);
-    assert_whole(&lab.status());
+    lab.wait("the cluster to be whole", CLUSTER, is_whole);
 }
 
 fn a_second_provision_changes_nothing(lab: &Lab) {
@@ -227,7 +227,7 @@ fn a_replaced_worker_joins_again(lab: &Lab) {
     let summary = lab.json(&["provision", "--yes"]);
     println!("lab: a replaced worker: {summary}");
     assert_eq!(summary["failed"], 0);
-    assert_whole(&lab.status());
+    lab.wait("the cluster to be whole", CLUSTER, is_whole);
 }
 
 fn a_master_that_lost_its_data_joins_again_and_founds_nothing(lab: &Lab) {
@@ -300,10 +300,6 @@ fn member_id(status: &Value, master: &str) -> String {
 
 fn is_whole(status: &Value) -> bool {
     status["problems"].as_array().is_some_and(Vec::is_empty)
-}
-
-fn assert_whole(status: &Value) {
-    assert!(is_whole(status), "the cluster is whole:\n{status:#}");
 }
 
 /// A number below `limit`: from `QUORATE_SEED` to repeat a run, else from the clock; printed either way.
