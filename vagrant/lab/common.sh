@@ -55,11 +55,17 @@ need() {
     fail "apt-get install ${missing[*]} failed: $(tail -n 5 "$WORK/log")"
 }
 
+# The mirrors that this computer's own apt sources name for a release: `mirrors CODENAME`. Sources whose lists were never
+# read, as on a fresh image, do not say whose they are: read them then.
+mirrors() {
+  [[ -n $(apt-get indextargets --format "\$(CODENAME)" 'Created-By: Packages') ]] || apt_update
+  apt-get indextargets --format "\$(REPO_URI)" 'Created-By: Packages' "Codename: $1" 'Origin: Debian' | sort -u
+}
+
 # The Debian mirror that this computer's own apt sources name.
 debian_mirror() {
   local mirror
-  # shellcheck disable=SC2016
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $SUITE" 'Origin: Debian' | head -n 1)
+  mirror=$(mirrors "$SUITE" | head -n 1)
   [[ -n $mirror ]] || fail "no apt source of this computer offers Debian $SUITE: add one to /etc/apt/sources.list"
   printf '%s\n' "$mirror"
 }
