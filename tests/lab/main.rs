@@ -4,6 +4,8 @@
 
 mod client;
 mod harness;
+#[path = "../systemd/mod.rs"]
+mod systemd;
 
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,7 @@ fn a_cluster_from_bare_hosts_through_failures() {
         return;
     }
     let lab = Lab::up();
+    jobs_undo_and_the_lock_hold(&lab);
     a_plan_shows_what_is_pending_and_changes_nothing(&lab);
     a_provision_killed_at_a_random_moment_is_finished_by_the_next(&lab);
     a_second_provision_changes_nothing(&lab);
@@ -37,6 +40,12 @@ fn a_cluster_from_bare_hosts_through_failures() {
     a_master_that_lost_its_data_joins_again_and_founds_nothing(&lab);
     an_unstarted_learner_blocks_nothing(&lab);
     a_second_provision_changes_nothing(&lab);
+}
+
+fn jobs_undo_and_the_lock_hold(lab: &Lab) {
+    let target = systemd::Target::of(&lab.inventory());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(systemd::all(&target));
 }
 
 fn a_plan_shows_what_is_pending_and_changes_nothing(lab: &Lab) {
