@@ -60,7 +60,8 @@ impl WorkerState {
         if let Some(job) = own.jobs.first() {
             return Self::Job(job);
         }
-        if own.is_bare() {
+        // kubeadm takes its bootstrap-kubelet.conf back when a join fails and leaves the CA, which the next join refuses.
+        if own.is_bare() && own.ca.is_none() && !own.report.has(Has::Joining) {
             return Self::Bare;
         }
         let is_others = match (&own.ca, cluster) {

@@ -41,7 +41,7 @@ impl World {
         path: &str,
         body: Option<Value>,
     ) -> Answer {
-        let number = self.next();
+        let number = self.number();
         let Some(state) = self.etcd.get_mut(cluster) else {
             return failure(500, "no storage");
         };

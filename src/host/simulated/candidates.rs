@@ -15,12 +15,12 @@ const COMPONENTS: [&str; 4] = [
     "kube-scheduler",
 ];
 
-fn done(output: String) -> Result<Ended, String> {
-    Ok((0, output, String::new()))
+fn done(output: String) -> Ended {
+    (0, output, String::new())
 }
 
 /// Makes the candidates and says how they differ.
-pub(super) fn make(world: &mut World, host: &str) -> Result<Ended, String> {
+pub(super) fn make(world: &mut World, host: &str) -> Ended {
     let now = world.now;
     let candidate = certificate_of(world, host);
     let mut output = String::new();
@@ -62,7 +62,7 @@ pub(super) fn make(world: &mut World, host: &str) -> Result<Ended, String> {
 }
 
 /// Puts the new certificate in place.
-pub(super) fn replace_certificate(world: &mut World, host: &str) -> Result<Ended, String> {
+pub(super) fn replace_certificate(world: &mut World, host: &str) -> Ended {
     let files = &mut world.machine(host).files;
     files.rename(
         &format!("{PKI}/apiserver.crt"),
@@ -76,12 +76,7 @@ pub(super) fn replace_certificate(world: &mut World, host: &str) -> Result<Ended
 }
 
 /// Puts a new manifest, or the old one again, in place; kubelet starts the component anew.
-pub(super) fn replace(
-    world: &mut World,
-    host: &str,
-    name: &str,
-    source: &str,
-) -> Result<Ended, String> {
+pub(super) fn replace(world: &mut World, host: &str, name: &str, source: &str) -> Ended {
     let files = &mut world.machine(host).files;
     let (running, backup) = (
         format!("{MANIFESTS}/{name}.yaml"),
@@ -98,7 +93,7 @@ pub(super) fn replace(
 }
 
 /// Whether the apiserver's certificate is good for all of these names.
-pub(super) fn serves(world: &mut World, host: &str, names: &[String]) -> Result<Ended, String> {
+pub(super) fn serves(world: &mut World, host: &str, names: &[String]) -> Ended {
     let pem = world
         .machine(host)
         .files
@@ -109,20 +104,20 @@ pub(super) fn serves(world: &mut World, host: &str, names: &[String]) -> Result<
     let held = crate::cluster::candidates::Candidates::parse(&text).names;
     match names.iter().find(|name| !held.contains(*name)) {
         None => done(String::new()),
-        Some(name) => Ok((
+        Some(name) => (
             1,
             String::new(),
             format!("the apiserver does not show a certificate for {name}"),
-        )),
+        ),
     }
 }
 
 /// Notes the configuration as applied, and stores it if this is the last master.
-pub(super) fn store(world: &mut World, host: &str, turn: &str) -> Result<Ended, String> {
+pub(super) fn store(world: &mut World, host: &str, turn: &str) -> Ended {
     let now = world.now;
     let machine = world.machine(host).clone();
     let Some(cluster) = world.store_of(&machine) else {
-        return Ok((1, String::new(), "the apiserver does not answer".to_owned()));
+        return (1, String::new(), "the apiserver does not answer".to_owned());
     };
     let text = machine
         .files

@@ -346,7 +346,7 @@ impl Transport for Door {
             open: owner.to_owned(),
         };
         Box::pin(self.call(request, move |world, _| {
-            let guard = world.next();
+            let guard = world.number();
             let machine = world.machine(&self.host);
             if let Some(held) = machine.locks.get(name) {
                 return Err(HostError::Locked {

@@ -83,12 +83,12 @@ impl World {
     /// A member that was added and has never started; one that has is refused: `member … has already been bootstrapped`.
     fn enter(&mut self, machine: &Machine) -> Option<Data> {
         let url = peer_url(machine);
-        let index = self.etcd.len().checked_sub(1)?;
-        let cluster = self.etcd.get_mut(index)?;
-        let member = cluster
-            .members
-            .iter_mut()
-            .find(|member| member.peer_url == url && member.name.is_empty())?;
+        let mut clusters = self.etcd.iter_mut().enumerate();
+        let (index, member) = clusters.find_map(|(index, cluster)| {
+            let mut members = cluster.members.iter_mut();
+            let own = members.find(|member| member.peer_url == url && member.name.is_empty())?;
+            Some((index, own))
+        })?;
         machine.name.clone_into(&mut member.name);
         Some((index, member.id))
     }
@@ -190,7 +190,7 @@ impl World {
         let cluster = self.live_cluster().ok_or("etcdserver: no leader")?;
         let learners = self.release.minor >= 29;
         let keeps = self.release.minor >= 32;
-        let number = self.next();
+        let number = self.number();
         let Some(live) = self.etcd.get_mut(cluster) else {
             return Err("etcdserver: no leader".to_owned());
         };

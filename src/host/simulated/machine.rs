@@ -17,6 +17,10 @@ const BOOT_US: u64 = 20_000_000;
 
 /// A modelled machine.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a state of its own, as on a real machine"
+)]
 pub struct Machine {
     /// Its name.
     pub name: String,
@@ -203,7 +207,7 @@ impl World {
     /// Puts an empty machine of the same name and address in a machine's place.
     pub fn replace(&mut self, host: &str, node: &Node) {
         let mut blank = Machine::bare(node, self.now);
-        blank.machine_id = format!("{:032x}", self.next());
+        blank.machine_id = format!("{:032x}", self.number());
         *self.machine(host) = blank;
         self.settle();
     }

@@ -53,16 +53,11 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
         // A job's private directory goes with its unit.
         "swap-units" | "join-material" => (0, String::new()),
         "vip-answers" => (0, vip_answers(world, host)),
-        "system-user" => match machine.users.contains(argument(0)) {
-            true => (
-                0,
-                format!(
-                    "{0}:x:999:999::/nonexistent:/usr/sbin/nologin\n",
-                    argument(0)
-                ),
-            ),
-            false => (2, String::new()),
-        },
+        "system-user" if machine.users.contains(argument(0)) => (
+            0,
+            format!("{}:x:999:999::/:/usr/sbin/nologin\n", argument(0)),
+        ),
+        "system-user" => (2, String::new()),
         "containerd-version" => (127, String::new()),
         "preflight" => (
             0,
@@ -84,7 +79,7 @@ pub(super) fn run(
     let machine = world.machine(host);
     let done = Ok((0, String::new(), String::new()));
     match script.name {
-        "service-run" => service(world, host, &argument(0), &argument(1), now),
+        "service-run" => Ok(service(world, host, &argument(0), &argument(1), now)),
         "kernel-modules-load" => {
             script
                 .arguments
@@ -108,7 +103,7 @@ pub(super) fn run(
             }
             done
         }
-        "kubernetes-api" => api(world, host, [&argument(1), &argument(2)], stdin),
+        "kubernetes-api" => Ok(api(world, host, [&argument(1), &argument(2)], stdin)),
         "control-plane-pki" => Ok(pki(machine)),
         "etcd-member-remove" => {
             let id = argument(1)
@@ -140,16 +135,16 @@ pub(super) fn run(
             }
         }
         "kubeconfig-fetch" => Ok(kubeconfig(machine)),
-        "control-plane-candidates" => candidates::make(world, host),
-        "control-plane-certificate" => candidates::replace_certificate(world, host),
-        "control-plane-replace" => candidates::replace(world, host, &argument(0), &argument(1)),
+        "control-plane-candidates" => Ok(candidates::make(world, host)),
+        "control-plane-certificate" => Ok(candidates::replace_certificate(world, host)),
+        "control-plane-replace" => Ok(candidates::replace(world, host, &argument(0), &argument(1))),
         "control-plane-names" => {
-            candidates::serves(world, host, script.arguments.get(1..).unwrap_or_default())
+            let names = script.arguments.get(1..).unwrap_or_default();
+            Ok(candidates::serves(world, host, names))
         }
-        "control-plane-component-healthy" => done,
-        "control-plane-store" => candidates::store(world, host, &argument(0)),
-        // The door waits.
-        "wait-for-units" => done,
+        "control-plane-store" => Ok(candidates::store(world, host, &argument(0))),
+        // For units the door waits.
+        "control-plane-component-healthy" | "wait-for-units" => done,
         _ => unknown(&format!("script `{}`", script.name)),
     }
 }
@@ -266,21 +261,15 @@ fn swap_off(world: &mut World, work: &Work) -> End {
     End::Done
 }
 
-fn service(
-    world: &mut World,
-    host: &str,
-    unit: &str,
-    verb: &str,
-    now: u64,
-) -> Result<Ended, String> {
+fn service(world: &mut World, host: &str, unit: &str, verb: &str, now: u64) -> Ended {
     let verbs = ["enable", verb];
     let verbs = verbs.iter().take(if verb == "enable" { 1 } else { 2 });
     for verb in verbs {
         if let Err(why) = world.systemctl(host, verb, unit, now) {
-            return Ok((1, String::new(), why));
+            return (1, String::new(), why);
         }
     }
-    Ok((0, String::new(), String::new()))
+    (0, String::new(), String::new())
 }
 
 fn listings(machine: &Machine) -> String {
@@ -500,15 +489,10 @@ fn metadata_only(body: &str) -> String {
     object.to_string()
 }
 
-fn api(
-    world: &mut World,
-    host: &str,
-    [method, path]: [&str; 2],
-    stdin: &[u8],
-) -> Result<Ended, String> {
+fn api(world: &mut World, host: &str, [method, path]: [&str; 2], stdin: &[u8]) -> Ended {
     let machine = world.machine(host).clone();
     let Some(cluster) = world.store_of(&machine) else {
-        return Ok((7, "\n000".to_owned(), "Failed to connect".to_owned()));
+        return (7, "\n000".to_owned(), "Failed to connect".to_owned());
     };
     let body: Option<Value> = serde_json::from_slice(stdin).ok();
     let secret = body
@@ -524,7 +508,7 @@ fn api(
     } else {
         body
     };
-    Ok((0, format!("{body}\n{code}"), String::new()))
+    (0, format!("{body}\n{code}"), String::new())
 }
 
 fn pki(machine: &Machine) -> Ended {

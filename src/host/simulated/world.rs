@@ -98,7 +98,7 @@ impl World {
     }
 
     /// A fresh number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.counter += 1;
         self.counter
     }
@@ -155,7 +155,7 @@ impl World {
 
     /// A new operator, who is alive.
     pub fn new_operator(&mut self) -> u64 {
-        let id = self.next();
+        let id = self.number();
         self.operators.insert(id, CancellationToken::new());
         id
     }
