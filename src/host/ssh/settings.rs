@@ -253,8 +253,6 @@ fn user_of_process() -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
-
     use super::*;
 
     fn hop(text: &str) -> (Option<String>, String, Option<u16>) {
