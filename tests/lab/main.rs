@@ -10,6 +10,8 @@
 
 mod client;
 mod harness;
+#[path = "../systemd/mod.rs"]
+mod systemd;
 
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,7 @@ fn a_cluster_from_bare_hosts_through_failures() {
         return;
     }
     let lab = Lab::up();
+    jobs_undo_and_the_lock_hold(&lab);
     a_plan_shows_what_is_pending_and_changes_nothing(&lab);
     a_provision_killed_at_a_random_moment_is_finished_by_the_next(&lab);
     a_second_provision_changes_nothing(&lab);
@@ -42,6 +45,12 @@ fn a_cluster_from_bare_hosts_through_failures() {
     outages_stay_within_their_bounds(&lab);
     a_replaced_worker_joins_again(&lab);
     a_second_provision_changes_nothing(&lab);
+}
+
+fn jobs_undo_and_the_lock_hold(lab: &Lab) {
+    let target = systemd::Target::of(&lab.inventory());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(systemd::all(&target));
 }
 
 fn a_plan_shows_what_is_pending_and_changes_nothing(lab: &Lab) {

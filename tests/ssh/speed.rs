@@ -1,49 +1,56 @@
 //! What the transport costs.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use camino::{Utf8Path, Utf8PathBuf};
+use quorate::host::Hosts;
 use quorate::host::probe::Probe;
+use quorate::inventory::{Inventory, Node};
 
 use crate::sshd::{Sshd, options};
 
-/// What a run that changes nothing costs per host, beside the OpenSSH client doing the same: `cargo test --release --test
-/// ssh -- --ignored --nocapture measures`.
+/// What a run that changes nothing costs beside the OpenSSH client doing the same. Against ten sshds on loopback, or a lab:
+/// `QUORATE_LAB=.lab cargo test --release --test ssh -- --ignored --nocapture measures`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn measures_connect_and_probe_beside_openssh() {
     let server = Sshd::start();
-    let nodes: Vec<_> = (0..10)
-        .map(|_| std::sync::Arc::new(server.node()))
-        .collect();
+    let nodes: Vec<Arc<Node>> = match std::env::var("QUORATE_LAB") {
+        Ok(lab) => Inventory::load(&Utf8PathBuf::from(lab).join("inventory.yaml"))
+            .unwrap()
+            .inventory
+            .nodes
+            .into_iter()
+            .map(Arc::new)
+            .collect(),
+        Err(_) => (0..10).map(|_| Arc::new(server.node())).collect(),
+    };
     let probes = typical_probes();
-    for round in 0..5 {
-        let (wall, cpu) = (std::time::Instant::now(), own_cpu());
-        let (hosts, errors) = quorate::host::Hosts::connect(&nodes, &options()).await;
-        assert!(errors.is_empty());
+    let script = server.directory.join("script");
+    fs_err::write(&script, quorate::host::ssh::probe_script(&probes)).unwrap();
+    println!(
+        "{} hosts, milliseconds: quorate connected, in all, own CPU; OpenSSH in all, its CPU",
+        nodes.len()
+    );
+    for _ in 0..9 {
+        let (wall, cpu) = (Instant::now(), own_cpu());
+        let (hosts, errors) = Hosts::connect(&nodes, &options()).await;
+        assert!(errors.is_empty(), "{errors:?}");
         let connected = wall.elapsed();
         let reads = hosts.iter().map(|host| host.transport.probe(&probes));
         for readings in futures::future::join_all(reads).await {
             readings.unwrap();
         }
-        println!(
-            "quorate, 10 hosts, round {round}: {connected:?} to connect, {:?} in all, {:?} of own CPU",
-            wall.elapsed(),
-            own_cpu().saturating_sub(cpu)
-        );
-    }
-    let script = server.directory.join("script");
-    fs_err::write(&script, quorate::host::ssh::probe_script(&probes)).unwrap();
-    for round in 0..5 {
-        let (wall, cpu) = (std::time::Instant::now(), children_cpu());
-        let clients: Vec<_> = nodes.iter().map(|_| openssh(&server, &script)).collect();
+        let (all, cpu) = (wall.elapsed(), own_cpu().saturating_sub(cpu));
+        let (wall, its_cpu) = (Instant::now(), children_cpu());
+        let clients: Vec<_> = nodes.iter().map(|node| openssh(node, &script)).collect();
         for mut client in clients {
             assert!(client.wait().unwrap().success());
         }
-        println!(
-            "OpenSSH, 10 hosts, round {round}: {:?} in all, {:?} of the clients' CPU",
-            wall.elapsed(),
-            children_cpu().saturating_sub(cpu)
-        );
+        let its_cpu = children_cpu().saturating_sub(its_cpu);
+        let times = [connected, all, cpu, wall.elapsed(), its_cpu];
+        println!("{:?}", times.map(|time| time.as_millis()));
     }
 }
 
@@ -72,26 +79,28 @@ fn typical_probes() -> Vec<Probe> {
     probes
 }
 
-fn openssh(server: &Sshd, script: &camino::Utf8Path) -> std::process::Child {
-    let known_hosts = format!("UserKnownHostsFile={}", server.known_hosts());
+fn openssh(node: &Node, script: &Utf8Path) -> std::process::Child {
+    let user = node.ssh.user.as_deref().unwrap();
+    let known_hosts = format!(
+        "UserKnownHostsFile={}",
+        node.ssh.known_hosts.as_ref().unwrap()
+    );
+    let shell = if user == "root" {
+        "/bin/sh -s"
+    } else {
+        "sudo -n /bin/sh -s"
+    };
     std::process::Command::new("ssh")
         .args([
             "-F",
             "none",
             "-T",
             "-p",
-            &server.port.to_string(),
-            "-o",
-            &known_hosts,
-            "-o",
-            "IdentitiesOnly=yes",
+            &node.ssh.port.unwrap_or(22).to_string(),
         ])
-        .args([
-            "-i",
-            server.directory.join("id").as_str(),
-            "root@127.0.0.1",
-            "/bin/sh -s",
-        ])
+        .args(["-o", &known_hosts, "-o", "IdentitiesOnly=yes"])
+        .args(["-i", node.ssh.identity_files.first().unwrap().as_str()])
+        .args([&format!("{user}@{}", node.address), shell])
         .stdin(fs_err::File::open(script).unwrap().into_parts().0)
         .stdout(std::process::Stdio::null())
         .spawn()

@@ -10,8 +10,10 @@ use russh::client::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::oneshot;
 
+use super::Ssh;
 use super::channel::{self, Become, Boot};
-use super::{Link, PROBE_DEADLINE, Ssh};
+use super::link::Link;
+use super::requests::PROBE_DEADLINE;
 use crate::host::error::HostError;
 use crate::host::shell::lock::{Answer, PATIENCE_SECONDS, compile, parse};
 use crate::host::shell::{Nonce, Request};
