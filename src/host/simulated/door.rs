@@ -155,6 +155,7 @@ impl Door {
             owner: file.owner.clone(),
             modified_us: now,
         };
+        world.note_password(file);
         world
             .machine(&self.host)
             .files
@@ -234,6 +235,15 @@ impl World {
         number
     }
 
+    /// The value in an environment file is a password.
+    fn note_password(&mut self, file: &RemoteFile) {
+        let text = String::from_utf8_lossy(&file.content);
+        let value = text.trim_end().split_once('=').map(|(_, value)| value);
+        if let Some(value) = value.filter(|_| file.path.extension() == Some("env")) {
+            self.secrets.insert(value.to_owned());
+        }
+    }
+
     fn note_answer(&mut self, number: usize, text: &str) {
         if let Some(call) = self.calls.get_mut(number) {
             call.open.push('\n');
@@ -247,14 +257,13 @@ impl Transport for Door {
         let request = Request {
             kind: Kind::Probe,
             what: "probe".to_owned(),
-            open: format!("{probes:?}"),
+            open: super::record::asked(probes),
         };
         Box::pin(self.call(request, move |world, number| {
             let readings = world
                 .read(&self.host, probes)
                 .map_err(self.unknown("probe"))?;
-            let readable = crate::text::escape(&super::record::readable(&readings));
-            world.note_answer(number, &readable);
+            world.note_answer(number, &super::record::readable(&readings));
             Ok(readings)
         }))
     }
@@ -263,7 +272,7 @@ impl Transport for Door {
         let request = Request {
             kind: Kind::Run,
             what: command.to_string(),
-            open: format!("{:?}", command.body),
+            open: command.to_string(),
         };
         let effect = move |world: &mut World, number: usize| {
             let stdin = command.stdin.as_deref().unwrap_or_default();
@@ -308,7 +317,7 @@ impl Transport for Door {
         let request = Request {
             kind: Kind::Job,
             what: job.name.to_owned(),
-            open: format!("{} {} {:?}", job.name, job.token, job.script),
+            open: format!("{} {}", job.token, job.script.arguments.join(" ")),
         };
         Box::pin(async move {
             let start = move |world: &mut World, number| {
