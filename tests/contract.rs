@@ -1,6 +1,12 @@
 //! What every action promises, on simulated hosts: a bare host needs it, applying it is proved by its own check, and applying
 //! it again changes nothing. The actions come from the provision playbook, so a new one is covered or fails here.
 
+#![expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::needless_pass_by_value,
+    reason = "a test that meets something else may panic, and says it shortly"
+)]
+
 mod common;
 
 use std::collections::BTreeMap;

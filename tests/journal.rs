@@ -1,5 +1,12 @@
 //! The journal: old ones stay readable, a torn one is read as far as it goes, and none is needed to run again.
 
+#![expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    reason = "a test that meets something else may panic, and says it shortly"
+)]
+
 mod common;
 
 use camino::{Utf8Path, Utf8PathBuf};

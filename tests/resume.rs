@@ -2,6 +2,16 @@
 //!
 //! `QUORATE_STRIDE=1` tries every fault at every call; by default the rarer ones are tried at some.
 
+#![expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::filter_next,
+    clippy::format_collect,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    clippy::semicolon_if_nothing_returned,
+    reason = "a test that meets something else may panic, and says it shortly"
+)]
+
 mod common;
 
 use std::sync::Mutex;

@@ -1,5 +1,14 @@
 //! The known traps of founding and joining, each set on simulated hosts.
 
+#![expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::indexing_slicing,
+    clippy::map_unwrap_or,
+    clippy::needless_pass_by_value,
+    clippy::semicolon_if_nothing_returned,
+    reason = "a test that meets something else may panic, and says it shortly"
+)]
+
 mod common;
 
 use std::time::Duration;

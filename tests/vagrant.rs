@@ -1,6 +1,11 @@
 //! `vagrant/Vagrantfile` boots what quorate's inventories say: Debian's own vagrant accepts it for both providers, and
 //! it reads names and addresses as quorate does.
 
+#![expect(
+    clippy::format_collect,
+    reason = "a test that meets something else may panic, and says it shortly"
+)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;

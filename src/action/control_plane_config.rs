@@ -50,7 +50,7 @@ impl Action for ControlPlaneConfig {
         let plane = Plane::read(cx.inventory, cx.fleet);
         let own = plane.of(&cx.node.name);
         // A bare host gets the configuration with its init or join.
-        if own.is_none_or(super::super::cluster::plane::Member::is_bare) {
+        if own.is_none_or(crate::cluster::plane::Member::is_bare) {
             return Ok(Check::Satisfied);
         }
         let applied = own.and_then(|own| own.applied.as_deref());

@@ -54,8 +54,8 @@ impl Action for NodeMetadata {
             let Some(node) = NodeObject::parse(&response.body) else {
                 break;
             };
-            let patch = patch(&effect.cx, &node);
-            let response = api::succeed(master, &path, Request::MergePatch(&patch), 409).await?;
+            let merged = patch(&effect.cx, &node);
+            let response = api::succeed(master, &path, Request::MergePatch(&merged), 409).await?;
             if response.code != 409 {
                 return Ok(());
             }
@@ -123,6 +123,7 @@ mod tests {
     const GPU: &str = r#"{"key":"gpu","value":"a","effect":"NoSchedule"}"#;
 
     #[test]
+    #[expect(clippy::type_complexity, reason = "a table of cases")]
     fn only_what_differs_is_set() {
         let cases: [(&[(&str, &str)], Option<&[&str]>, &str, &[&str]); 6] = [
             (&[("os", "linux")], None, GPU, &[]),

@@ -124,9 +124,17 @@ async fn write_bridge(effect: &Effect<'_>) -> Result<(), ActionError> {
         undo: None,
     };
     effect.host.transport.write(&[file]).await?;
-    let renew = Script::new("bridge-renew", RENEW).arg(gateway(&cidr));
-    effect.host.succeed(&Command::script(renew)).await?;
+    if had_another(&effect.cx) {
+        let renew = Script::new("bridge-renew", RENEW).arg(gateway(&cidr));
+        effect.host.succeed(&Command::script(renew)).await?;
+    }
     Ok(())
+}
+
+/// Whether a configuration was there before: that of an earlier range, or of an earlier life of the node.
+fn had_another(cx: &Context<'_>) -> bool {
+    let held = cx.facts().file(Utf8Path::new(CONFLIST));
+    held.is_ok_and(|file| file.present().is_some())
 }
 
 /// Removes the bridge of an earlier range: the plug-in refuses one with another address, and makes it anew.

@@ -109,8 +109,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Takes readings that were begun after `at` changes, unless the host was changed since: a host is also read for the
+    /// verdicts of others, and what was begun before a change must not hide what was read after it.
     fn take(&self, host: &str, probes: Vec<Probe>, readings: Readings, at: u64) {
         let mut state = self.state();
+        if state.changed.get(host).is_some_and(|changed| *changed > at) {
+            return;
+        }
         Arc::make_mut(&mut state.fleet).update(host, readings);
         let read = state.read.entry(host.to_owned()).or_default();
         read.extend(probes.into_iter().map(|probe| (probe, at)));

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -32,6 +32,7 @@ const LEFTOVER_JOB: Duration = Duration::from_secs(15 * 60);
 
 /// Reads, plans, asks, changes, reads back.
 pub async fn provision(session: &Session) -> Result<(), Error> {
+    let begun = Instant::now();
     let plan = session.plan("provision")?;
     let meter = Arc::new(Meter::default());
     let hosts = session.connect_all(&plan, &meter).await?;
@@ -77,6 +78,9 @@ pub async fn provision(session: &Session) -> Result<(), Error> {
             summary.result = RunResult::Failed;
         }
     }
+    // What the person waited for: connecting, the first reading and the reading back included.
+    summary.duration = begun.elapsed();
+    summary.own = meter.idle();
     finish(session, &run, &hosts, &events, &summary, left)
 }
 

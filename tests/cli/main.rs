@@ -1,5 +1,10 @@
 //! The command line as a person or a script meets it: what is printed where, and the exit codes.
 
+#![expect(
+    clippy::format_collect,
+    clippy::indexing_slicing,
+    reason = "a test that meets something else may panic, and says it shortly"
+)]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod help;

@@ -2,6 +2,12 @@
 //!
 //! One lab carries all of it, in the order of a cluster's life, because a cluster is expensive. What is measured is printed.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that meets something else may panic, and says it shortly"
+)]
+
 mod client;
 mod harness;
 

@@ -1,5 +1,7 @@
 //! Becoming root, through a sudo and a user that exist in a mount namespace of the test's own.
 
+use std::time::{Duration, Instant};
+
 use quorate::host::command::{Command, Status};
 use quorate::host::error::HostError;
 use quorate::host::ssh::Ssh;
@@ -109,4 +111,45 @@ async fn status_and_death_come_through_sudo() {
         matches!(status, Status::Signal | Status::Code(137)),
         "{status:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lock_is_held_through_sudo() {
+    for (sudoers, password) in [
+        ("NOPASSWD: ALL", None),
+        ("ALL", Some(PASSWORD)),
+        ("NOPASSWD: ALL", Some(PASSWORD)),
+    ] {
+        let server = server(&format!("qops ALL=(ALL) {sudoers}"));
+        let (ssh, other) = (
+            connect(&server, password).await,
+            connect(&server, password).await,
+        );
+        let name = format!("test-{}", server.port);
+        let guard = ssh.lock(&name, "anna's").await.unwrap();
+        let error = other.lock(&name, "ben").await.unwrap_err();
+        assert!(
+            matches!(&error, HostError::Locked { owner, .. } if owner == "anna's"),
+            "{error}"
+        );
+        drop(guard);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while let Err(error) = other.lock(&name, "ben").await {
+            assert!(Instant::now() < deadline, "{error}");
+        }
+        fs_err::remove_file(format!("/run/lock/quorate-{name}.lock")).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_without_sudo_is_refused_as_such() {
+    let server = server("qops ALL=(ALL) ALL");
+    for password in [None, Some("wrong")] {
+        let error = connect(&server, password)
+            .await
+            .lock("test", "anna")
+            .await
+            .unwrap_err();
+        assert!(matches!(error, HostError::Sudo { .. }), "{error}");
+    }
 }

@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
   build-essential ca-certificates curl openssl openssh-client openssh-server sudo iproute2 iptables
   debootstrap systemd-container haproxy keepalived vagrant vagrant-libvirt
-  docker-registry skopeo golang-go dpkg-dev apt-utils gnupg python3 python3-venv rsync
+  skopeo golang-go dpkg-dev apt-utils gnupg python3 python3-venv rsync
 )
 
 missing=()

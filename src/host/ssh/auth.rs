@@ -36,15 +36,21 @@ struct Candidate {
     name: String,
 }
 
+/// What may be tried on a route.
+pub(super) struct Candidates {
+    list: Vec<Candidate>,
+    /// What was left out, and why.
+    unusable: Vec<String>,
+}
+
 /// Tries the identities in turn.
 pub(super) async fn log_in<H: Handler>(
     handle: &mut Handle<H>,
     route: &Route,
-    options: &ConnectOptions,
+    candidates: Candidates,
 ) -> Result<(), HostError> {
-    let mut tried = Vec::new();
-    let candidates = candidates(route, options, &mut tried).await?;
-    for candidate in candidates {
+    let mut tried = candidates.unusable;
+    for candidate in candidates.list {
         tried.push(candidate.name.clone());
         match offer(handle, route, &candidate.identity).await {
             Ok(AuthResult::Success) => return Ok(()),
@@ -191,12 +197,14 @@ async fn agent_identities(route: &Route, options: &ConnectOptions) -> Vec<AgentI
     .clone()
 }
 
-/// All candidates, likeliest first. What cannot be used is noted in `tried`, or an error if the inventory named it.
-async fn candidates(
+/// All candidates, likeliest first. What cannot be used is noted, or an error if the inventory named it.
+///
+/// This may ask for a passphrase, and so comes before anything that has a time limit.
+pub(super) async fn candidates(
     route: &Route,
     options: &ConnectOptions,
-    tried: &mut Vec<String>,
-) -> Result<Vec<Candidate>, HostError> {
+) -> Result<Candidates, HostError> {
+    let mut unusable = Vec::new();
     let mut agent = agent_identities(route, options).await;
     let mut from_files = Vec::new();
     for path in &route.identity_files {
@@ -212,18 +220,19 @@ async fn candidates(
                     reason,
                 });
             }
-            Err(reason) => tried.push(format!("{path} ({reason})")),
+            Err(reason) => unusable.push(format!("{path} ({reason})")),
         }
     }
     if route.is_agent_limited {
         agent.clear();
     }
     let from_agent = agent.into_iter().map(from_agent);
-    Ok(if route.is_identity_explicit {
+    let list = if route.is_identity_explicit {
         from_files.into_iter().chain(from_agent).collect()
     } else {
         from_agent.chain(from_files).collect()
-    })
+    };
+    Ok(Candidates { list, unusable })
 }
 
 fn from_agent(identity: AgentIdentity) -> Candidate {

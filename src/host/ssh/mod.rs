@@ -66,7 +66,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct ConnectOptions {
     /// What to do with host keys that no file knows.
     pub new_host_keys: NewHostKeys,
-    /// How long connecting and logging in may take, each, on every hop.
+    /// How long connecting and the handshake may take, each, on every hop.
     pub timeout: Duration,
     /// The agent's socket; by default `SSH_AUTH_SOCK`.
     pub agent: Option<Utf8PathBuf>,
@@ -253,7 +253,7 @@ impl Ssh {
         &self,
         during: &str,
         request: &Request,
-        exchange: Exchange,
+        mut exchange: Exchange,
     ) -> Result<Answered, HostError> {
         if exchange.is_too_large {
             return Err(self
@@ -268,11 +268,7 @@ impl Ssh {
             return Err(self.link.no_root(during, &exchange.stderr));
         };
         Ok(Answered {
-            stdout: exchange
-                .stdout
-                .get(at + mark.len()..)
-                .unwrap_or_default()
-                .to_vec(),
+            stdout: exchange.stdout.split_off(at + mark.len()),
             stderr: exchange.stderr,
             status: exchange.status.unwrap_or(Status::Signal),
             sent: exchange.sent_at,

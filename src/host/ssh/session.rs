@@ -27,6 +27,9 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Keepalives without an answer after which the connection is given up.
 const KEEPALIVES: usize = 4;
 
+/// How long a login may take: as long as sshd's own default, since an agent may want its user to confirm or touch.
+const LOGIN: Duration = Duration::from_secs(120);
+
 /// A logged-in connection.
 pub(super) struct Connection {
     handle: Handle<Client>,
@@ -173,11 +176,12 @@ pub(super) fn connect<'a>(
     options: &'a ConnectOptions,
 ) -> BoxFuture<'a, Result<Arc<Connection>, HostError>> {
     async move {
+        let candidates = auth::candidates(route, options).await?;
         let (stream, carrier) = reach(route, options).await?;
         let mut handle = handshake(route, options, stream).await?;
-        tokio::time::timeout(options.timeout, auth::log_in(&mut handle, route, options))
+        tokio::time::timeout(LOGIN, auth::log_in(&mut handle, route, candidates))
             .await
-            .map_err(|_| unreachable(route, timed_out("logging in", options)))??;
+            .map_err(|_| unreachable(route, timed_out("logging in", LOGIN)))??;
         Ok(Arc::new(Connection {
             handle,
             is_forsaken: AtomicBool::new(false),
@@ -205,7 +209,7 @@ async fn reach(
     let connecting = TcpStream::connect((route.address.as_str(), route.port));
     let stream = tokio::time::timeout(options.timeout, connecting)
         .await
-        .map_err(|_| unreachable(route, timed_out("connecting", options)))?
+        .map_err(|_| unreachable(route, timed_out("connecting", options.timeout)))?
         .map_err(|error| unreachable(route, reason(&error)))?;
     let _ = stream.set_nodelay(true);
     Ok((Box::new(stream), Carrier::Network))
@@ -232,7 +236,7 @@ async fn through(
     );
     let channel = tokio::time::timeout(options.timeout, opening)
         .await
-        .map_err(|_| unreachable(route, timed_out("connecting", options)))?
+        .map_err(|_| unreachable(route, timed_out("connecting", options.timeout)))?
         .map_err(|error| unreachable(route, format!("the jump host cannot reach it ({error})")))?;
     Ok((Box::new(channel.into_stream()), Carrier::Hop(connection)))
 }
@@ -279,7 +283,7 @@ async fn handshake(
     let handshake = client::connect_stream(config, stream, client);
     tokio::time::timeout(options.timeout, handshake)
         .await
-        .map_err(|_| unreachable(route, timed_out("the SSH handshake", options)))?
+        .map_err(|_| unreachable(route, timed_out("the SSH handshake", options.timeout)))?
         .map_err(|fault| match fault {
             Fault::Host(error) => *error,
             Fault::Protocol(error) => refused_handshake(route, place, &error),
@@ -338,11 +342,8 @@ fn config(known: &KnownKeys) -> client::Config {
     }
 }
 
-fn timed_out(what: &str, options: &ConnectOptions) -> String {
-    format!(
-        "{what} took longer than {} s",
-        options.timeout.as_secs_f32()
-    )
+fn timed_out(what: &str, limit: Duration) -> String {
+    format!("{what} took longer than {} s", limit.as_secs_f32())
 }
 
 fn reason(error: &std::io::Error) -> String {
@@ -360,5 +361,25 @@ pub(super) fn unreachable(route: &Route, reason: String) -> HostError {
         host: route.label.clone(),
         address: route.description(),
         reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_kept_alive_and_never_cut_for_being_idle() {
+        let config = config(&KnownKeys::default());
+        assert_eq!(config.keepalive_interval, Some(Duration::from_secs(15)));
+        assert_eq!(config.keepalive_max, 4);
+        assert_eq!(config.inactivity_timeout, None);
+    }
+
+    #[test]
+    fn no_signature_with_sha1_is_negotiated() {
+        let keys = config(&KnownKeys::default()).preferred.key;
+        assert!(!keys.contains(&russh::keys::Algorithm::Rsa { hash: None }));
+        assert!(keys.len() > 3);
     }
 }

@@ -21,10 +21,17 @@ pub(super) fn is_unified() -> bool {
     Utf8Path::new(ROOT).join("cgroup.controllers").exists()
 }
 
+/// What a cgroup counts for against others where processors are short; 1 is as much as one ordinary process.
+///
+/// A host is many processes but one cgroup: counted as one, a master starves beside a compiler, and etcd with it.
+const HOST: u32 = 10;
+const BUILD: u32 = 1;
+
 /// One named cgroup in all hierarchies of the computer.
 #[derive(Debug, Clone)]
 pub(super) struct Cgroup {
     name: String,
+    weight: u32,
 }
 
 impl Cgroup {
@@ -32,6 +39,7 @@ impl Cgroup {
     pub(super) fn of(lab: &LabName, member: &str) -> Self {
         Self {
             name: format!("{}{member}", prefix(lab)),
+            weight: HOST,
         }
     }
 
@@ -40,6 +48,7 @@ impl Cgroup {
         let cache = cache.as_str().replace('/', "-");
         Self {
             name: format!("quorate-lab-build{cache}.{name}"),
+            weight: BUILD,
         }
     }
 
@@ -54,7 +63,10 @@ impl Cgroup {
             .collect();
         names.sort();
         names.dedup();
-        names.into_iter().map(|name| Self { name }).collect()
+        names
+            .into_iter()
+            .map(|name| Self { name, weight: HOST })
+            .collect()
     }
 
     /// Makes it and moves a process into it.
@@ -68,10 +80,21 @@ impl Cgroup {
             if hierarchy.file_name() == Some("cpuset") {
                 inherit_cpuset(&hierarchy, &path)?;
             }
+            self.weigh(&path);
             let procs = path.join("cgroup.procs");
             fs::write(&procs, pid.to_string()).map_err(LabError::file("join", &procs))?;
         }
         Ok(())
+    }
+
+    /// Only the hierarchy with the cpu controller has one of these files, and a kernel without it runs labs, too.
+    fn weigh(&self, path: &Utf8Path) {
+        for (file, of_one) in [("cpu.shares", 1024), ("cpu.weight", 100)] {
+            let file = path.join(file);
+            if file.exists() {
+                let _ = fs::write(file, (self.weight * of_one).to_string());
+            }
+        }
     }
 
     /// Kills whatever runs in it, like a power cut, and removes it; returns how many processes there were.
