@@ -91,14 +91,10 @@ impl Door {
     }
 
     fn is_struck(&self, world: &mut World, number: usize, when: When) -> bool {
-        let Some(fault) = world
-            .fault
-            .filter(|fault| fault.call == number && fault.when == when)
-        else {
+        let Some(what) = world.meets(number, when) else {
             return false;
         };
-        world.fault = None;
-        world.strike(fault.what, &self.host, self.operator);
+        world.strike(what, &self.host, self.operator);
         true
     }
 
@@ -245,6 +241,9 @@ impl World {
     }
 
     fn note_answer(&mut self, number: usize, text: &str) {
+        if !self.keeps_shown {
+            return;
+        }
         if let Some(call) = self.calls.get_mut(number) {
             call.open.push('\n');
             call.open.push_str(text);
@@ -263,7 +262,9 @@ impl Transport for Door {
             let readings = world
                 .read(&self.host, probes)
                 .map_err(self.unknown("probe"))?;
-            world.note_answer(number, &super::record::readable(&readings));
+            if world.keeps_shown {
+                world.note_answer(number, &super::record::readable(&readings));
+            }
             Ok(readings)
         }))
     }
