@@ -26,8 +26,8 @@ use quorate::host::simulated::record::{Call, Kind};
 use quorate::host::simulated::world::World;
 use quorate::playbook::Playbook;
 
-/// How often a person would run the command again before giving up.
-const RUNS: usize = 4;
+/// How often a person would run the command again after the last fault before giving up.
+const RUNS: usize = 3;
 
 /// Longer than any undo waits.
 const LATER: Duration = Duration::from_secs(600);
@@ -228,7 +228,7 @@ async fn try_one(
     simulation.world().faults = case.to_vec();
     // Searching takes longer than running; what is shown hardly depends on the fault.
     simulation.world().keeps_shown = number % 8 == 0;
-    let said = converge(bench, &simulation).await?;
+    let said = converge(bench, &simulation, case.len() + RUNS).await?;
     nothing_changes(bench, &simulation).await?;
     let world = simulation.world();
     invariants(&world)?;
@@ -249,10 +249,14 @@ async fn try_one(
 }
 
 /// Runs until everything holds.
-async fn converge(bench: &Bench, simulation: &Simulation) -> Result<Vec<Said>, String> {
+async fn converge(
+    bench: &Bench,
+    simulation: &Simulation,
+    runs: usize,
+) -> Result<Vec<Said>, String> {
     let mut all = Vec::new();
     let mut ends = Vec::new();
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         let (end, said) = bench.run(simulation).await;
         all.push(said);
         if matches!(end, End::Done { .. }) {
@@ -262,7 +266,7 @@ async fn converge(bench: &Bench, simulation: &Simulation) -> Result<Vec<Said>, S
         // Long enough for a host to boot, too short for anything else.
         simulation.world().pass(Duration::from_secs(30));
     }
-    Err(format!("not after {RUNS} runs: {}", ends.join(" then ")))
+    Err(format!("not after {runs} runs: {}", ends.join(" then ")))
 }
 
 /// Much later still everything is as it was, and finding out costs one probe of each host.
