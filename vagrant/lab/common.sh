@@ -60,7 +60,8 @@ debian_mirror() {
   local mirror
   # shellcheck disable=SC2016
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $SUITE" 'Origin: Debian' | head -n 1)
-  printf '%s\n' "${mirror:-http://deb.debian.org/debian/}"
+  [[ -n $mirror ]] || fail "no apt source of this computer offers Debian $SUITE: add one to /etc/apt/sources.list"
+  printf '%s\n' "$mirror"
 }
 
 # Downloads packages of the release and unpacks them into a directory, without installing them or starting

@@ -114,7 +114,7 @@ impl Machine {
         );
         machine.files.put(
             "/etc/apt/sources.list",
-            "deb http://deb.debian.org/debian bookworm main\n",
+            "deb http://mirror.example/debian bookworm main\n",
             0o644,
             now,
         );
