@@ -7,9 +7,7 @@
     clippy::case_sensitive_file_extension_comparisons,
     clippy::filter_next,
     clippy::format_collect,
-    clippy::indexing_slicing,
     clippy::needless_pass_by_value,
-    clippy::semicolon_if_nothing_returned,
     reason = "a test that meets something else may panic, and says it shortly"
 )]
 
@@ -153,7 +151,7 @@ fn faults(call: &Call, stride: usize) -> Vec<Fault> {
     };
     at(When::Before, What::LoseConnection);
     at(When::After, What::LoseConnection);
-    let is_tried = |offset: usize| (call.number + offset) % stride == 0;
+    let is_tried = |offset: usize| (call.number + offset).is_multiple_of(stride);
     if is_tried(0) {
         at(When::After, What::Reboot);
     }
@@ -167,7 +165,7 @@ fn faults(call: &Call, stride: usize) -> Vec<Fault> {
     for step in 1..call.steps {
         let all = [What::Reboot, What::OperatorDies, What::LoseConnection];
         for (index, what) in all.into_iter().enumerate() {
-            let takes_turn = (call.number + step + index) % 3 == 0;
+            let takes_turn = (call.number + step + index).is_multiple_of(3);
             if stride == 1 || takes_turn && (is_kubeadms || is_tried(step)) {
                 at(When::AfterSteps(step), what);
             }
@@ -227,7 +225,7 @@ async fn try_one(
     let simulation = bench.simulation();
     simulation.world().faults = case.to_vec();
     // Searching takes longer than running; what is shown hardly depends on the fault.
-    simulation.world().keeps_shown = number % 8 == 0;
+    simulation.world().keeps_shown = number.is_multiple_of(8);
     let said = converge(bench, &simulation, case.len() + RUNS).await?;
     nothing_changes(bench, &simulation).await?;
     let world = simulation.world();
