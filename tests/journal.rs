@@ -74,11 +74,11 @@ fn a_run_that_died_with_its_journal_is_continued() {
     for call in [20, 60, 115, 170, 215, 285, 310] {
         bench.forget();
         let simulation = bench.simulation();
-        simulation.world().fault = Some(Fault {
+        simulation.world().faults = vec![Fault {
             call,
             when: When::After,
             what: What::OperatorDies,
-        });
+        }];
         with_clock(async {
             let run = RunId::new();
             let journal = Journal::create(&bench.session.inventory.name, &run).expect("created");

@@ -53,11 +53,11 @@ fn struck(host: &str, job: &str, step: usize, what: What) {
     });
     bench.forget();
     let simulation = bench.simulation();
-    simulation.world().fault = Some(Fault {
+    simulation.world().faults = vec![Fault {
         call,
         when: When::AfterSteps(step),
         what,
-    });
+    }];
     with_clock(async {
         let (first, _) = bench.run(&simulation).await;
         assert!(!matches!(first, End::Done { .. }), "the fault was not met");

@@ -10,6 +10,7 @@ pub(crate) mod remote_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -89,7 +90,8 @@ impl<'a> Context<'a> {
 /// What was read of all hosts, and in a forecast what earlier tasks would have changed.
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
-    readings: BTreeMap<String, Readings>,
+    /// Each shared until it changes: an update must not copy what was read of all other hosts.
+    readings: BTreeMap<String, Arc<Readings>>,
     forecast: BTreeMap<String, BTreeSet<Utf8PathBuf>>,
     nothing: Readings,
 }
@@ -98,7 +100,7 @@ impl Fleet {
     /// A host's readings; empty if nothing was read of it (it did not answer, or this is an offline rendering).
     #[must_use]
     pub fn of(&self, host: &str) -> &Readings {
-        self.readings.get(host).unwrap_or(&self.nothing)
+        self.readings.get(host).map_or(&self.nothing, Arc::as_ref)
     }
 
     /// Whether anything was read of a host.
@@ -109,10 +111,8 @@ impl Fleet {
 
     /// Takes newer readings of a host.
     pub fn update(&mut self, host: &str, newer: Readings) {
-        self.readings
-            .entry(host.to_owned())
-            .or_default()
-            .update(newer);
+        let readings = self.readings.entry(host.to_owned()).or_default();
+        Arc::make_mut(readings).update(newer);
     }
 
     /// Notes that, in a forecast, a file would have changed by now.

@@ -91,14 +91,10 @@ impl Door {
     }
 
     fn is_struck(&self, world: &mut World, number: usize, when: When) -> bool {
-        let Some(fault) = world
-            .fault
-            .filter(|fault| fault.call == number && fault.when == when)
-        else {
+        let Some(what) = world.meets(number, when) else {
             return false;
         };
-        world.fault = None;
-        world.strike(fault.what, &self.host, self.operator);
+        world.strike(what, &self.host, self.operator);
         true
     }
 
@@ -155,6 +151,7 @@ impl Door {
             owner: file.owner.clone(),
             modified_us: now,
         };
+        world.note_password(file);
         world
             .machine(&self.host)
             .files
@@ -234,7 +231,19 @@ impl World {
         number
     }
 
+    /// The value in an environment file is a password.
+    fn note_password(&mut self, file: &RemoteFile) {
+        let text = String::from_utf8_lossy(&file.content);
+        let value = text.trim_end().split_once('=').map(|(_, value)| value);
+        if let Some(value) = value.filter(|_| file.path.extension() == Some("env")) {
+            self.secrets.insert(value.to_owned());
+        }
+    }
+
     fn note_answer(&mut self, number: usize, text: &str) {
+        if !self.keeps_shown {
+            return;
+        }
         if let Some(call) = self.calls.get_mut(number) {
             call.open.push('\n');
             call.open.push_str(text);
@@ -247,14 +256,15 @@ impl Transport for Door {
         let request = Request {
             kind: Kind::Probe,
             what: "probe".to_owned(),
-            open: format!("{probes:?}"),
+            open: super::record::asked(probes),
         };
         Box::pin(self.call(request, move |world, number| {
             let readings = world
                 .read(&self.host, probes)
                 .map_err(self.unknown("probe"))?;
-            let readable = crate::text::escape(&super::record::readable(&readings));
-            world.note_answer(number, &readable);
+            if world.keeps_shown {
+                world.note_answer(number, &super::record::readable(&readings));
+            }
             Ok(readings)
         }))
     }
@@ -263,7 +273,7 @@ impl Transport for Door {
         let request = Request {
             kind: Kind::Run,
             what: command.to_string(),
-            open: format!("{:?}", command.body),
+            open: command.to_string(),
         };
         let effect = move |world: &mut World, number: usize| {
             let stdin = command.stdin.as_deref().unwrap_or_default();
@@ -308,7 +318,7 @@ impl Transport for Door {
         let request = Request {
             kind: Kind::Job,
             what: job.name.to_owned(),
-            open: format!("{} {} {:?}", job.name, job.token, job.script),
+            open: format!("{} {}", job.token, job.script.arguments.join(" ")),
         };
         Box::pin(async move {
             let start = move |world: &mut World, number| {

@@ -172,19 +172,14 @@ impl World {
         made: usize,
         (call, operator): (usize, u64),
     ) {
-        let is_now = |when| matches!(when, When::AfterSteps(steps) if steps == made);
-        let Some(fault) = self
-            .fault
-            .filter(|fault| fault.call == call && is_now(fault.when))
-        else {
+        let Some(what) = self.meets(call, When::AfterSteps(made)) else {
             return;
         };
-        self.fault = None;
-        if fault.what == What::LoseConnection
+        if what == What::LoseConnection
             && let Some(job) = self.machine(host).jobs.get_mut(name)
         {
             job.is_cut = true;
         }
-        self.strike(fault.what, host, operator);
+        self.strike(what, host, operator);
     }
 }

@@ -74,10 +74,9 @@ impl World {
             machine.holds_vip &= may;
         }
         for name in names {
-            let takes = self
-                .machines
-                .get(&name)
-                .is_some_and(|machine| machine.may_hold_vip() && !self.hears_holder(machine));
+            let takes = self.machines.get(&name).is_some_and(|machine| {
+                !machine.holds_vip && machine.may_hold_vip() && !self.hears_holder(machine)
+            });
             if takes {
                 self.machine(&name).holds_vip = true;
             }

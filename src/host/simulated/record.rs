@@ -49,3 +49,15 @@ pub(super) fn readable(readings: &crate::host::probe::Readings) -> String {
     }
     text
 }
+
+/// The names and parameters of what is asked; the scripts' own text is a constant.
+pub(super) fn asked(probes: &[crate::host::probe::Probe]) -> String {
+    use crate::host::probe::Probe;
+    let word = |probe: &Probe| match probe {
+        Probe::Machine => String::new(),
+        Probe::File(path) | Probe::Digest(path) => path.to_string(),
+        Probe::Package(name) | Probe::Unit(name) | Probe::Sysctl(name) => name.clone(),
+        Probe::Script(script) => format!("{} {}", script.name, script.arguments.join(" ")),
+    };
+    probes.iter().map(word).collect::<Vec<_>>().join(" ")
+}

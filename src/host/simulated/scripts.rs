@@ -144,7 +144,7 @@ pub(super) fn run(
         }
         "control-plane-store" => Ok(candidates::store(world, host, &argument(0))),
         // For units the door waits.
-        "control-plane-component-healthy" | "wait-for-units" => done,
+        "bridge-renew" | "control-plane-component-healthy" | "wait-for-units" => done,
         _ => unknown(&format!("script `{}`", script.name)),
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::etcd::Cluster;
-use super::faults::{Fault, What};
+use super::faults::{Fault, What, When};
 use super::machine::Machine;
 use super::record::Call;
 use crate::inventory::Inventory;
@@ -31,7 +31,9 @@ pub struct World {
     /// The release that the repository serves.
     pub release: KubeVersion,
     /// What will go wrong.
-    pub fault: Option<Fault>,
+    pub faults: Vec<Fault>,
+    /// Whether everything that is shown is kept, so that it can be searched.
+    pub keeps_shown: bool,
     /// Every remote call.
     pub calls: Vec<Call>,
     /// Everything that must never be and was.
@@ -60,7 +62,8 @@ impl World {
             cas: 0,
             vip: inventory.vip.address,
             release: inventory.kubernetes,
-            fault: None,
+            faults: Vec::new(),
+            keeps_shown: true,
             calls: Vec::new(),
             violations: Vec::new(),
             secrets: BTreeSet::new(),
@@ -77,7 +80,7 @@ impl World {
     #[must_use]
     pub fn snapshot(&self) -> Self {
         let mut world = self.clone();
-        world.fault = None;
+        world.faults.clear();
         world.calls.clear();
         world.seen = None;
         world.operators.clear();
@@ -174,6 +177,13 @@ impl World {
         self.operators
             .get(&operator)
             .is_some_and(|token| !token.is_cancelled())
+    }
+
+    /// Takes the fault that is to be met, if there is one.
+    pub(super) fn meets(&mut self, call: usize, when: When) -> Option<What> {
+        let is_met = |fault: &Fault| fault.call == call && fault.when == when;
+        let index = self.faults.iter().position(is_met)?;
+        Some(self.faults.remove(index).what)
     }
 
     pub(super) fn strike(&mut self, what: What, host: &str, operator: u64) {
