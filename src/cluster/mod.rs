@@ -23,5 +23,6 @@ pub mod plane;
 pub mod report;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod snapshot;
 pub mod survey;
 pub mod vip;
