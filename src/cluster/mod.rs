@@ -21,6 +21,7 @@ pub mod master;
 pub mod node;
 pub mod plane;
 pub mod report;
+pub mod restore;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod snapshot;

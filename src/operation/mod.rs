@@ -10,7 +10,9 @@ pub mod plan;
 pub mod preflight;
 pub mod probe_scripts;
 pub mod provision;
+pub mod recover;
 pub mod render;
+pub mod restore;
 pub mod runs;
 pub mod status;
 
