@@ -102,6 +102,26 @@ fn a_label_changes_one_node() {
 }
 
 #[test]
+fn a_setting_of_kubelet_reaches_every_node_and_no_load_balancer() {
+    let found = changes("\ncni:", "\nkubelet: { maxPods: 200 }\n\ncni:");
+    let steps = |host: &str| match host {
+        "worker1" | "worker2" => [
+            "What the inventory says of kubelet",
+            "Bring kubelet's settings in line",
+        ],
+        _ => [
+            "The configuration that all masters share",
+            "Bring certificates, manifests and the stored configuration in line",
+        ],
+    };
+    let hosts = ["master1", "master2", "master3", "worker1", "worker2"];
+    let expected = hosts
+        .iter()
+        .flat_map(|host| steps(host).map(|step| format!("{host}: {step}")));
+    assert_eq!(found, expected.collect());
+}
+
+#[test]
 fn one_more_worker_is_a_name_for_the_others_and_all_of_the_work_for_itself() {
     let found = changes("\nkubeadm:", "  worker3: 10.1.1.203\n\nkubeadm:");
     let others: BTreeSet<String> = found

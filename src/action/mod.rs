@@ -344,6 +344,8 @@ actions! {
     ControlPlaneConfig(control_plane_config),
     /// Makes a worker part of the cluster.
     WorkerJoin(worker_join),
+    /// Brings kubelet of a worker in line with the inventory.
+    KubeletConfig(kubelet_config),
     /// Puts the cluster's CA on a load balancer.
     ClusterCa(cluster_ca),
     /// Sees the virtual IP answer, and keeps the changes that waited for it.

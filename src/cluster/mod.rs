@@ -16,6 +16,7 @@ pub mod cert;
 pub mod etcd;
 pub mod join;
 pub mod kubeadm;
+pub mod kubelet;
 pub mod load_balancer;
 pub mod master;
 pub mod node;

@@ -38,6 +38,7 @@ pub mod files;
 mod invariants;
 pub mod jobs;
 mod kubeadm;
+mod kubelet;
 mod load_balancer;
 pub mod machine;
 mod packages;
