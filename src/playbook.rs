@@ -116,6 +116,7 @@ impl Playbook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::torture::torture_text;
 
     #[test]
     fn every_embedded_playbook_loads() {
@@ -136,6 +137,15 @@ mod tests {
         let mut settings = insta::Settings::clone_current();
         settings.add_filter("`template`(, `[a-z-]+`)+", "[every action]");
         settings.bind(asserts);
+    }
+
+    #[test]
+    fn no_playbook_makes_the_parser_panic() {
+        let text = Embedded::get("provision.yaml").expect("embedded");
+        let text = String::from_utf8_lossy(&text.data).into_owned();
+        torture_text("playbooks", &[&text, "name: x\nplays: []\n"], |text| {
+            let _ = Playbook::parse(Utf8Path::new("x.yaml"), text);
+        });
     }
 
     #[test]

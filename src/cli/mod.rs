@@ -7,6 +7,7 @@ mod lab;
 mod plan;
 mod probe_scripts;
 mod provision;
+mod rehearse;
 mod render;
 mod runs;
 mod schema;
@@ -55,6 +56,8 @@ enum Command {
     Plan(plan::Args),
     /// Bring all hosts to what the inventory says
     Provision(provision::Args),
+    /// Carry an operation out on simulated hosts, with any fault; touches no host
+    Rehearse(rehearse::Args),
     /// Show load balancers, apiservers, etcd, nodes and certificates
     Status(status::Args),
     /// Run a command on hosts
@@ -137,6 +140,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Render(args) => args.run(),
         Command::Plan(args) => block_on(args.run()),
         Command::Provision(args) => block_on(args.run()),
+        Command::Rehearse(args) => args.run(),
         Command::Status(args) => block_on(args.run()),
         Command::Exec(args) => block_on(args.run()),
         Command::Runs(args) => args.run(),

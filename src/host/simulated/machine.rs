@@ -62,6 +62,10 @@ pub struct Machine {
     pub pods: BTreeMap<String, Pod>,
     /// Whether its keepalived holds the virtual IP.
     pub holds_vip: bool,
+    /// Whether its disk is slow.
+    pub is_slow: bool,
+    /// Whether its disk is full.
+    pub is_full: bool,
     /// Whether kubelet has registered its Node since it started: it does so once.
     pub is_registered: bool,
 }
@@ -102,6 +106,8 @@ impl Machine {
             locks: BTreeMap::new(),
             pods: BTreeMap::new(),
             holds_vip: false,
+            is_slow: false,
+            is_full: false,
             is_registered: false,
         };
         let hosts = "127.0.0.1 localhost\n";
