@@ -146,7 +146,8 @@ fn method(request: &Request<'_>) -> &'static str {
 }
 
 /// What the apiserver says is wrong; never the object itself.
-fn message(response: &Response) -> String {
+#[must_use]
+pub fn message(response: &Response) -> String {
     let json = response.json();
     let message = json
         .as_ref()

@@ -269,6 +269,20 @@ exec curl -sS --max-time 20 --cacert $pki/ca.crt --cert $pki/healthcheck-client.
     -X POST -d "{\"ID\":\"$2\"}" -w '\n%{http_code}\n' https://127.0.0.1:2379/v3/cluster/member/remove
 "#;
 
+const LEAD: &str = r#"
+pki=/etc/kubernetes/pki/etcd
+exec curl -sS --max-time 20 --cacert $pki/ca.crt --cert $pki/healthcheck-client.crt --key $pki/healthcheck-client.key \
+    -X POST -d "{\"targetID\":\"$2\"}" -w '\n%{http_code}\n' https://127.0.0.1:2379/v3/maintenance/transfer-leadership
+"#;
+
+/// Lets another member lead; asked of the etcd of the host it runs on, which must lead. Arguments as of [`remove_script`].
+#[must_use]
+pub fn lead_script(id: MemberId) -> Script {
+    Script::new("etcd-transfer-leadership", LEAD)
+        .arg(id.to_string())
+        .arg(id.0.to_string())
+}
+
 /// Removes a member, asked of the etcd of the host it runs on. `$1` is the id in hexadecimal, for people, `$2` the same in
 /// decimal, as the gateway wants it.
 #[must_use]

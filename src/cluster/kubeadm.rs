@@ -76,6 +76,29 @@ rm -f $quorate/founding $quorate/joining $quorate/applied
 exit 0
 "#;
 
+/// `$1`: verb, `$2`: release, then flags. Patches are not remembered by kubeadm: they are passed each time.
+const UPGRADE: &str = r#"
+set -eu
+verb=$1 release=$2 patches=$3; shift 3
+quorate=/etc/kubernetes/quorate
+if [ -d /etc/kubernetes/patches ]; then
+    set -- "$@" "--$patches=/etc/kubernetes/patches"
+fi
+mkdir -p $quorate
+echo "$release" >$quorate/upgrading
+sync $quorate/upgrading
+case $verb in
+apply) kubeadm upgrade apply "$release" --yes "$@" ;;
+node) kubeadm upgrade node "$@" ;;
+esac
+if [ -e $quorate/applied ] && [ -e $quorate/cluster.yaml ]; then
+    applied=$(sha256sum <$quorate/cluster.yaml)
+    echo "${applied%% *}" >$quorate/applied
+fi
+echo "$release" >$quorate/upgraded
+rm -f $quorate/upgrading
+"#;
+
 const FOLLOW: &str = "echo 'the unit of the earlier run had ended'; exit 0";
 
 /// What of a half-done init is in the way of doing it again.
@@ -130,6 +153,45 @@ pub fn join(
 #[must_use]
 pub fn reset(inventory: &Inventory) -> Script {
     Script::new("kubeadm-reset", RESET).arg(cri_socket(inventory.kubernetes))
+}
+
+/// Which of kubeadm's two upgrades a host needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upgrade {
+    /// The first master of a release: the stored configuration and the add-ons follow.
+    Apply,
+    /// Every other host.
+    Node,
+}
+
+impl Upgrade {
+    /// As kubeadm calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// `kubeadm upgrade` to the inventory's release.
+///
+/// While it has not ended well, `/etc/kubernetes/quorate/upgrading` names the release; afterwards the shared configuration of
+/// that release counts as applied.
+#[must_use]
+pub fn upgrade(inventory: &Inventory, verb: Upgrade) -> Script {
+    let release = inventory.kubernetes;
+    let patches = if release.minor >= 22 { "patches" } else { "experimental-patches" };
+    let script = Script::new("kubeadm-upgrade", UPGRADE)
+        .arg(verb.name())
+        .arg(release.to_string())
+        .arg(patches);
+    let ignored = inventory.kubeadm.ignore_preflight_errors.join(",");
+    if ignored.is_empty() {
+        return script;
+    }
+    script.arg(format!("--ignore-preflight-errors={ignored}"))
 }
 
 fn cri_socket(version: KubeVersion) -> &'static str {
