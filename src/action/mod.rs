@@ -8,6 +8,9 @@
 pub(crate) mod job;
 pub(crate) mod remote_file;
 
+pub(crate) use kubernetes_repository::url as repository_url;
+pub use node_drain::{BarePods, Blocked};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;

@@ -11,6 +11,7 @@ mod render;
 mod runs;
 mod schema;
 mod status;
+mod upgrade;
 mod validate;
 
 use std::process::ExitCode;
@@ -55,6 +56,8 @@ enum Command {
     Plan(plan::Args),
     /// Bring all hosts to what the inventory says
     Provision(provision::Args),
+    /// Bring a running cluster to another release, one minor and one master at a time
+    Upgrade(upgrade::Args),
     /// Show load balancers, apiservers, etcd, nodes and certificates
     Status(status::Args),
     /// Run a command on hosts
@@ -137,6 +140,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Render(args) => args.run(),
         Command::Plan(args) => block_on(args.run()),
         Command::Provision(args) => block_on(args.run()),
+        Command::Upgrade(args) => block_on(args.run()),
         Command::Status(args) => block_on(args.run()),
         Command::Exec(args) => block_on(args.run()),
         Command::Runs(args) => args.run(),

@@ -41,7 +41,7 @@ if ! answer=$(curl -s --max-time 4 -A quorate --cacert $pki/ca.crt --cert $pki/a
 fi
 code=${answer##*
 }
-echo "$code $(printf %s "${answer%"$code"}" | tr -d '\n\r')"
+printf '%s %s\n' "$code" "$(printf %s "${answer%"$code"}" | tr -d '\n\r')"
 "#;
 
 /// A read-only question as a probe on a master; its output reads as an [`Answer`](super::report::Answer). Of Secrets only

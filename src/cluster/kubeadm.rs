@@ -76,7 +76,11 @@ rm -f $quorate/founding $quorate/joining $quorate/applied
 exit 0
 "#;
 
-/// `$1`: verb, `$2`: release, then flags. Patches are not remembered by kubeadm: they are passed each time.
+/// `$1`: verb, `$2`: release, `$3`: kubeadm's flag for patches, then further flags. Patches are not remembered by kubeadm: they
+/// are passed each time.
+///
+/// kubeadm writes etcd's manifest as if the member founded its cluster. What kept a wiped member from founding a second one
+/// (`--initial-cluster` with all, `existing`) is put back, before which kubelet starts etcd with kubeadm's flags for a moment.
 const UPGRADE: &str = r#"
 set -eu
 verb=$1 release=$2 patches=$3; shift 3
@@ -85,18 +89,31 @@ if [ -d /etc/kubernetes/patches ]; then
     set -- "$@" "--$patches=/etc/kubernetes/patches"
 fi
 mkdir -p $quorate
+etcd=/etc/kubernetes/manifests/etcd.yaml
+founding() { grep -e ' --initial-cluster=' -e ' --initial-cluster-state=' "$1"; }
+if [ -e $etcd ] && [ ! -e $quorate/etcd-flags ]; then
+    founding $etcd >$quorate/etcd-flags.new
+    mv $quorate/etcd-flags.new $quorate/etcd-flags
+fi
 echo "$release" >$quorate/upgrading
 sync $quorate/upgrading
 case $verb in
 apply) kubeadm upgrade apply "$release" --yes "$@" ;;
 node) kubeadm upgrade node "$@" ;;
 esac
+if [ -e $etcd ] && [ "$(founding $etcd)" != "$(cat $quorate/etcd-flags)" ]; then
+    kept=$(cat $quorate/etcd-flags)
+    export kept
+    awk '/ --initial-cluster=/ { print ENVIRON["kept"]; next } / --initial-cluster-state=/ { next } { print }' $etcd >$quorate/etcd.yaml
+    chmod 600 $quorate/etcd.yaml
+    mv -f $quorate/etcd.yaml $etcd
+fi
 if [ -e $quorate/applied ] && [ -e $quorate/cluster.yaml ]; then
     applied=$(sha256sum <$quorate/cluster.yaml)
     echo "${applied%% *}" >$quorate/applied
 fi
 echo "$release" >$quorate/upgraded
-rm -f $quorate/upgrading
+rm -f $quorate/upgrading $quorate/etcd-flags
 "#;
 
 const FOLLOW: &str = "echo 'the unit of the earlier run had ended'; exit 0";

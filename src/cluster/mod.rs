@@ -30,6 +30,7 @@ pub mod release;
 pub mod report;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod snapshot;
 pub mod standing;
 pub mod survey;
 pub mod vip;

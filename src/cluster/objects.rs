@@ -15,6 +15,7 @@ use crate::inventory::{Inventory, Node, Role};
 const CONFIGURATION: &str = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config";
 const NODES: &str = "/api/v1/nodes";
 const PROXY: &str = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy";
+const DNS: &str = "/apis/apps/v1/namespaces/kube-system/deployments/coredns";
 /// From 1.21 on the first, until 1.24 the second.
 const BUDGETS: [&str; 2] = ["/apis/policy/v1/poddisruptionbudgets", "/apis/policy/v1beta1/poddisruptionbudgets"];
 
@@ -24,7 +25,7 @@ pub fn probes(node: &Node) -> Vec<Probe> {
     if node.role != Role::Master {
         return Vec::new();
     }
-    let paths = [CONFIGURATION, NODES, PROXY].into_iter().chain(BUDGETS);
+    let paths = [CONFIGURATION, NODES, PROXY, DNS].into_iter().chain(BUDGETS);
     paths.map(|path| Probe::Script(api::question(node, path))).collect()
 }
 
@@ -75,6 +76,8 @@ pub struct Objects {
     pub budgets: Option<Vec<Budget>>,
     /// The release of kube-proxy; `None`: there is none, or it could not be read.
     pub proxy: Option<KubeVersion>,
+    /// How many replicas of CoreDNS are ready; `None`: there is none, or it could not be read.
+    pub dns_ready: Option<u64>,
 }
 
 impl Objects {
@@ -94,6 +97,7 @@ impl Objects {
             nodes: first(NODES).and_then(|body| nodes(&body)),
             budgets: budgets.and_then(|body| Budget::parse_list(&body)),
             proxy: first(PROXY).and_then(|body| image_release(&body)),
+            dns_ready: first(DNS).and_then(|body| ready_replicas(&body)),
         }
     }
 }
@@ -111,6 +115,13 @@ fn nodes(body: &str) -> Option<Vec<NodeObject>> {
 fn image_release(body: &str) -> Option<KubeVersion> {
     let set: Value = serde_json::from_str(body).ok()?;
     KubeVersion::find(&text_at(&set, "/spec/template/spec/containers/0/image")?)
+}
+
+/// A Deployment leaves out what is zero.
+fn ready_replicas(body: &str) -> Option<u64> {
+    let deployment: Value = serde_json::from_str(body).ok()?;
+    let ready = deployment.get("status")?.get("readyReplicas");
+    Some(ready.and_then(Value::as_u64).unwrap_or_default())
 }
 
 #[cfg(test)]

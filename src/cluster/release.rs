@@ -44,7 +44,7 @@ ask() {
     fi
     code=${answer##*
 }
-    echo "$key $code $(printf %s "${answer%"$code"}" | tr -d '\n\r')"
+    printf '%s %s %s\n' "$key" "$code" "$(printf %s "${answer%"$code"}" | tr -d '\n\r')"
 }
 if [ -e $kubernetes/manifests/kube-apiserver.yaml ]; then
     ask version --cacert $pki/ca.crt "https://$address:6443/version"

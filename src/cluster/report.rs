@@ -43,7 +43,7 @@ ask() {
     fi
     code=${answer##*
 }
-    echo "$key $code $(printf %s "${answer%"$code"}" | tr -d '\n\r')"
+    printf '%s %s %s\n' "$key" "$code" "$(printf %s "${answer%"$code"}" | tr -d '\n\r')"
 }
 if ! command -v curl >/dev/null 2>&1; then
     echo "has no-curl"

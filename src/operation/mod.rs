@@ -12,6 +12,7 @@ pub mod provision;
 pub mod render;
 pub mod runs;
 pub mod status;
+pub mod upgrade;
 
 use std::sync::Arc;
 
@@ -55,6 +56,7 @@ pub struct Settings {
 }
 
 /// A loaded inventory with what belongs to it.
+#[derive(Clone)]
 pub struct Session {
     /// The settings.
     pub settings: Settings,
