@@ -1,6 +1,7 @@
 //! The command line: what is typed, turned into what is meant. One file per command, each an `Args` and a `run` of a few
 //! lines.
 
+mod backup;
 mod completions;
 mod exec;
 mod lab;
@@ -60,6 +61,8 @@ enum Command {
     Upgrade(upgrade::Args),
     /// Show load balancers, apiservers, etcd, nodes and certificates
     Status(status::Args),
+    /// Back up etcd and all that a bare machine needs, proved by a trial restore
+    Backup(backup::Args),
     /// Run a command on hosts
     Exec(exec::Args),
     /// List earlier runs, or show one as a time line
@@ -142,6 +145,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Provision(args) => block_on(args.run()),
         Command::Upgrade(args) => block_on(args.run()),
         Command::Status(args) => block_on(args.run()),
+        Command::Backup(args) => block_on(args.run()),
         Command::Exec(args) => block_on(args.run()),
         Command::Runs(args) => args.run(),
         Command::Lab(args) => Ok(lab::run(args)?),

@@ -14,6 +14,7 @@
 pub mod event;
 pub mod events;
 pub mod journal;
+pub mod lock;
 pub mod meter;
 pub mod reader;
 pub mod stop;
@@ -33,7 +34,7 @@ use crate::host::error::HostError;
 use crate::host::probe::Probe;
 use crate::host::transport::LockGuard;
 use crate::host::{Host, Hosts};
-use crate::inventory::{Inventory, Node, Role};
+use crate::inventory::{Inventory, Node};
 use crate::plan::{Plan, PlannedPlay};
 use crate::playbook::Strategy;
 use crate::template::Templates;
@@ -417,22 +418,9 @@ impl Engine<'_> {
         }
     }
 
-    /// Takes the lock on the load balancers and masters, in the order of the inventory (so that two runs cannot each hold a
-    /// half), and distrusts everything read before.
+    /// Takes the cluster's lock and distrusts everything read before.
     async fn take_lock(&self) -> Result<Vec<LockGuard>, EngineError> {
-        let mut guards = Vec::new();
-        for host in self
-            .hosts
-            .iter()
-            .filter(|host| host.node.role != Role::Worker)
-        {
-            guards.push(
-                host.transport
-                    .lock(&self.inventory.name, self.owner)
-                    .await
-                    .map_err(EngineError::Lock)?,
-            );
-        }
+        let guards = lock::take(self.hosts, &self.inventory.name, self.owner).await?;
         self.reader.distrust();
         Ok(guards)
     }

@@ -1,5 +1,6 @@
 //! One file per command: what it reads, what it refuses, which playbook it walks, what must be true at the end.
 
+pub mod backup;
 pub mod exec;
 #[cfg(test)]
 pub(crate) mod fixture;

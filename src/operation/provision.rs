@@ -16,6 +16,7 @@ use super::{Session, preflight};
 use crate::engine::event::{Event, RunId, RunResult};
 use crate::engine::events::{Events, Listener};
 use crate::engine::journal::{self, Journal};
+use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
 use crate::engine::stop::Stop;
@@ -80,7 +81,7 @@ pub(super) async fn carry_out(session: &Session, work: &Work<'_>) -> Result<(), 
     let found = interrupted_before(&session.inventory.name);
     let events = open_events(session, &run)?;
     let stop = Stop::on_signals();
-    let owner = owner();
+    let owner = lock::owner();
     events
         .emit(started(session, work, &run))
         .map_err(EngineError::from)?;
@@ -220,19 +221,6 @@ fn open_events(session: &Session, run: &RunId) -> Result<Events, Error> {
         listeners.push(Box::new(EventsFile::create(path).map_err(failed)?));
     }
     Ok(Events::new(Some(journal), listeners))
-}
-
-/// Who runs this, for whoever meets the lock.
-fn owner() -> String {
-    let name = |variable: &str| std::env::var(variable).unwrap_or_default();
-    let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!(
-        "{}@{}, process {}, since {:.0}",
-        name("USER"),
-        host.trim(),
-        std::process::id(),
-        jiff::Timestamp::now()
-    )
 }
 
 fn summary_of(verdict: &Verdict) -> String {
