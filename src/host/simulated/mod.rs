@@ -49,6 +49,7 @@ pub mod record;
 mod scripts;
 mod undo;
 mod units;
+mod upgrade;
 pub mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

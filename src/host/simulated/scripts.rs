@@ -64,7 +64,10 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
             0,
             preflight(world, host, script.arguments.get(4..).unwrap_or_default()),
         ),
-        _ => return unknown(&format!("script `{}`", script.name)),
+        name => match super::upgrade::probe(world, host, name, &script.arguments) {
+            Some(said) => (0, said),
+            None => return unknown(&format!("script `{name}`")),
+        },
     })
 }
 
@@ -148,7 +151,8 @@ pub(super) fn run(
         "control-plane-store" => Ok(candidates::store(world, host, &argument(0))),
         // For units the door waits.
         "bridge-renew" | "control-plane-component-healthy" | "wait-for-units" => done,
-        _ => unknown(&format!("script `{}`", script.name)),
+        name => super::upgrade::run(world, host, name, &script.arguments)
+            .map_or_else(|| unknown(&format!("script `{name}`")), Ok),
     }
 }
 
@@ -200,7 +204,7 @@ pub(super) fn job_steps(script: &str) -> Option<Vec<Step>> {
         "kubernetes-repository-refresh" => vec![|_, _| End::Done],
         "kubernetes-key-fetch" => vec![fetch_key],
         "swap-off" => vec![swap_off],
-        _ => return None,
+        _ => return super::upgrade::job_steps(script),
     };
     Some(steps)
 }
@@ -358,11 +362,11 @@ fn preflight_of_bare(world: &World, machine: &Machine, targets: &[String]) -> Ve
 }
 
 /// The body of an answer, on one line.
-fn answer((code, body): (u16, String)) -> Answer {
+pub(super) fn answer((code, body): (u16, String)) -> Answer {
     Answer::Http(code, body.replace('\n', ""))
 }
 
-fn report(world: &mut World, host: &str) -> Report {
+pub(super) fn report(world: &mut World, host: &str) -> Report {
     let clock = i64::try_from(world.now / 1_000_000).unwrap_or_default();
     let machine = world.machine(host).clone();
     let mut report = Report {
