@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Action, ActionError, Change, Check, Context, Effect};
 use crate::cluster::kubelet;
 use crate::host::command::Command;
-use crate::host::probe::Probe;
+use crate::host::probe::{FileState, Probe};
 
 /// kubeadm's phase, and kubelet's restart.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -27,7 +27,7 @@ impl Action for KubeletConfig {
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
         let wanted = Utf8Path::new(kubelet::WANTED);
-        let digest = cx.facts().file(wanted)?.present().and_then(|state| state.sha256());
+        let digest = cx.facts().file(wanted)?.present().and_then(FileState::sha256);
         let applied = cx.facts().file(Utf8Path::new(kubelet::APPLIED))?.text().map(str::trim);
         if applied.is_some() && applied == digest.as_deref() && !cx.fleet.is_foreseen(&cx.node.name, wanted) {
             return Ok(Check::Satisfied);
@@ -46,7 +46,7 @@ impl Action for KubeletConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::probe::{FileState, Readings};
+    use crate::host::probe::Readings;
     use crate::testing::World;
 
     fn check(applied: Option<&str>) -> Check {
