@@ -8,6 +8,9 @@
 pub(crate) mod job;
 pub(crate) mod remote_file;
 
+pub(crate) use kubernetes_repository::url as repository_url;
+pub use node_drain::{BarePods, Blocked};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
@@ -64,6 +67,8 @@ pub enum Scope {
     Host,
     /// At the readings of every host of the play.
     Cluster,
+    /// At the readings of every host of the run.
+    Fleet,
 }
 
 /// What judging sees.
@@ -185,6 +190,9 @@ pub struct Change {
     /// Files that it writes, so that a forecast knows which services would be reloaded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub touches: Vec<Utf8PathBuf>,
+    /// Why there is no way back from it, if there is none: what it would take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_way_back: Option<String>,
 }
 
 impl Change {
@@ -196,6 +204,7 @@ impl Change {
             diff: None,
             found: Vec::new(),
             touches: Vec::new(),
+            no_way_back: None,
         }
     }
 
@@ -210,6 +219,13 @@ impl Change {
     #[must_use]
     pub fn found(mut self, line: impl Into<String>) -> Self {
         self.found.push(line.into());
+        self
+    }
+
+    /// Says that there is no way back from it, and why.
+    #[must_use]
+    pub fn without_way_back(mut self, why: impl Into<String>) -> Self {
+        self.no_way_back = Some(why.into());
         self
     }
 
@@ -346,6 +362,8 @@ actions! {
     RestoreStage(restore_stage),
     /// Makes a worker part of the cluster.
     WorkerJoin(worker_join),
+    /// Brings kubelet of a worker in line with the inventory.
+    KubeletConfig(kubelet_config),
     /// Puts the cluster's CA on a load balancer.
     ClusterCa(cluster_ca),
     /// Sees the virtual IP answer, and keeps the changes that waited for it.
@@ -384,4 +402,26 @@ actions! {
     KubernetesPackages(kubernetes_packages),
     /// Runs a service that has read its files.
     Service(service),
+    /// Installs packages of the release on a host that is part of a cluster.
+    ReleasePackages(release_packages),
+    /// Has the release's images on the host.
+    ReleaseImages(release_images),
+    /// Lets another master lead etcd.
+    EtcdLeaderElsewhere(etcd_leader_elsewhere),
+    /// Takes a master out of the load balancers.
+    LoadBalancersLeave(load_balancers_leave),
+    /// Puts a master back into the load balancers.
+    LoadBalancersReturn(load_balancers_return),
+    /// Upgrades a master's control plane, or a worker's configuration, by kubeadm.
+    KubeadmUpgrade(kubeadm_upgrade),
+    /// Moves the pods away from a Node.
+    NodeDrain(node_drain),
+    /// Runs the kubelet that is installed.
+    KubeletCurrent(kubelet_current),
+    /// Lets pods come to a Node again.
+    NodeUncordon(node_uncordon),
+    /// Waits until the control plane is whole.
+    ControlPlaneWhole(control_plane_whole),
+    /// Removes what upgrades leave behind.
+    UpgradeLeftovers(upgrade_leftovers),
 }

@@ -30,7 +30,7 @@ pub use variables::{
 };
 
 /// The templates, checked: every one parses and uses known variables only.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Templates {
     engine: tera::Tera,
 }

@@ -69,7 +69,8 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
         Proposal::Nothing => Ok(()),
         Proposal::Wait(why) | Proposal::Refuse(why) => Err(refused(why.clone())),
         Proposal::Restore => Err(refused(
-            "no data is left: restore a backup with `quorate restore latest --identity FILE`"
+            "no data is left: give the machines back as the inventory names them, blank ones will do, and restore a backup on them \
+             with `quorate restore latest --identity FILE`"
                 .to_owned(),
         )),
         Proposal::Rejoin(_) => {

@@ -75,10 +75,13 @@ pub(super) fn of_states(manifest: &Manifest, states: &States) -> Result<(), Erro
             ));
         }
         let Some(image) = &state.image else {
+            if manifest.object(&format!("{host}.tar")).is_ok() {
+                continue;
+            }
             return Err(unfit(
                 manifest,
                 format!(
-                    "{host} has no etcd: give it back its files from {host}.tar, or restore with --single on another master"
+                    "{host} is blank, and the backup has no files of it: restore with --single on another master"
                 ),
             ));
         };
@@ -205,7 +208,7 @@ mod tests {
         assert!(fits("registry.k8s.io/etcd:3.4.13-0").is_ok());
         assert!(refused(fits("registry.k8s.io/etcd:3.5.0-0")).contains("only the same minor"));
         assert!(refused(fits("registry.k8s.io/etcd@sha256:abcd")).contains("only the same minor"));
-        assert!(refused(fits("")).contains("master1 has no etcd"));
+        assert!(refused(fits("")).contains("master1 is blank"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod abort;
 mod fit;
+mod rebuild;
 mod stage;
 
 use std::io::IsTerminal as _;
@@ -22,6 +23,7 @@ use crate::backup::manifest::Manifest;
 use crate::backup::seal::Keys;
 use crate::backup::store::Store;
 use crate::cluster::plane::{Etcd, Plane};
+use crate::cluster::restore::{Part, Progress};
 use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
@@ -69,6 +71,10 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
     agree(session, request)?;
 
     let members = member_hosts(&hosts, request.single);
+    let blank = rebuild::blank(&hosts, &states);
+    if !blank.is_empty() {
+        rebuild::base(session, &hosts, &meter).await?;
+    }
     let source = Source {
         id: manifest.id.to_string(),
         sha256: manifest
@@ -79,9 +85,10 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
         content: Content::Here(&|| open(request, &manifest)),
     };
     lay(&hosts, &members, &states, &source).await?;
+    rebuild::files(&blank, request, &manifest).await?;
     prove(&members, &manifest, &states).await?;
     walk(session, &hosts, &meter, begun).await?;
-    after(session, &hosts, request.single).await
+    after(session, &hosts, request.single || !blank.is_empty()).await
 }
 
 /// A reader of the snapshot's content.
@@ -170,8 +177,9 @@ pub(super) async fn walk(
     carry_out(session, &work).await
 }
 
-/// What follows when the API serves: workers' kubelets start on the new data; with `--single` the other masters join.
-pub(super) async fn after(session: &Session, hosts: &Hosts, single: bool) -> Result<(), Error> {
+/// What follows when the API serves: workers' kubelets start on the new data; where hosts are still to join or to be
+/// finished, that is what `provision` does.
+pub(super) async fn after(session: &Session, hosts: &Hosts, provisions: bool) -> Result<(), Error> {
     for worker in hosts.iter().filter(|host| host.node.role == Role::Worker) {
         let restart = Command::new("systemctl").arg("restart").arg("kubelet");
         if let Err(error) = worker.succeed(&restart).await {
@@ -182,9 +190,9 @@ pub(super) async fn after(session: &Session, hosts: &Hosts, single: bool) -> Res
             ));
         }
     }
-    read_back(session, hosts, single).await?;
-    if single {
-        eprintln("The other masters join again:");
+    read_back(session, hosts).await?;
+    if provisions {
+        eprintln("Bringing every host that answers in line:");
         return Box::pin(provision(&rejoin(session, hosts)?)).await;
     }
     Ok(())
@@ -200,14 +208,18 @@ pub(super) fn rejoin(session: &Session, hosts: &Hosts) -> Result<Session, Error>
 }
 
 /// What must be true at the end, seen from the hosts.
-async fn read_back(session: &Session, hosts: &Hosts, single: bool) -> Result<(), Error> {
+async fn read_back(session: &Session, hosts: &Hosts) -> Result<(), Error> {
     let fleet = masters(hosts).await;
     let plane = Plane::read(&session.inventory, &fleet);
-    let wanted = if single {
-        1
-    } else {
-        session.inventory.with_role(Role::Master).count()
+    let is_member = |state: &Progress| {
+        let settings = state.settings.as_ref();
+        settings.is_some_and(|settings| settings.part == Part::Member)
     };
+    let wanted = states(hosts)
+        .await?
+        .values()
+        .filter(|state| is_member(state))
+        .count();
     let failed = |finding: String| Error::Refused {
         findings: vec![format!(
             "the restore is done, but {finding}: look at `quorate status`"
