@@ -4,8 +4,11 @@ use std::process::ExitCode;
 
 use owo_colors::OwoColorize as _;
 
+use crate::backup::BackupError;
+use crate::cluster::snapshot::SnapshotError;
 use crate::engine::{EngineError, chain};
 use crate::host::error::HostError;
+use crate::host::transfer::TransferError;
 use crate::input::{Colour, InputErrors};
 use crate::operation::lab::LabError;
 use crate::playbook::PlaybookError;
@@ -117,6 +120,23 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A backup on this side.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// A snapshot of etcd.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// A file on its way to or from a host.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    /// It took longer than `--timeout` allows; what runs on a host is left to end.
+    #[error("{what} was not done within {} s", limit.as_secs())]
+    Timeout {
+        /// `the backup`.
+        what: &'static str,
+        /// The limit.
+        limit: std::time::Duration,
+    },
     /// The lab.
     #[error(transparent)]
     Lab(#[from] LabError),
@@ -144,7 +164,11 @@ impl Error {
             }
             | Self::Engine(EngineError::Lock(HostError::Locked { .. })) => 5,
             Self::Read { source, .. } if source.is_connection() => 4,
-            Self::Read { .. }
+            Self::Backup(error) => error.code(),
+            Self::Snapshot(_)
+            | Self::Transfer(_)
+            | Self::Timeout { .. }
+            | Self::Read { .. }
             | Self::Engine(_)
             | Self::Failed { .. }
             | Self::Rehearsal { .. }
@@ -156,11 +180,21 @@ impl Error {
         }
     }
 
+    /// What a host said, if that is not shown yet.
+    fn output(&self) -> Option<&str> {
+        match self {
+            Self::Snapshot(error) => error.output(),
+            Self::Transfer(TransferError::Host(error)) => error.output(),
+            _ => None,
+        }
+    }
+
     fn help(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } | Self::Engine(EngineError::Lock(source)) => source.help(),
             Self::Judge { source, .. } => source.help(),
             Self::Lab(error) => error.help(),
+            Self::Backup(error) => error.help(),
             Self::Failed { .. } | Self::Interrupted => Some(format!(
                 "to continue, run the same again: `{}`",
                 command_line()
@@ -186,6 +220,9 @@ pub fn report(error: &Error) -> ExitCode {
         }
         _ => {
             headline(&chain(error));
+            for line in error.output().unwrap_or_default().lines() {
+                eprintln(&format!("  | {line}"));
+            }
             help(error.help());
         }
     }

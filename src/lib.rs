@@ -18,6 +18,7 @@
 //! | [`plan`], [`playbook`] | what a run will walk, and the files it comes from |
 //! | [`action`] | what can be made true on a host: one file per action |
 //! | [`cluster`] | typed views of the living cluster: etcd members, nodes, certificates, the virtual IP |
+//! | [`backup`] | what a backup is on the operator's side: manifest, sealing, store, retention |
 //! | [`template`] | the files that are rendered, checked before the first connection |
 //! | [`host`] | one machine behind the [`Transport`](host::transport::Transport) door: SSH, or a simulation |
 //! | [`os`] | what differs between families of Linux, as data |
@@ -28,6 +29,7 @@
 //! `playbooks/provision.yaml`, then [`action`] and the smallest action, `action/system_user.rs`, then [`engine`].
 
 pub mod action;
+pub mod backup;
 pub mod cli;
 pub mod cluster;
 pub mod engine;

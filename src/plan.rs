@@ -25,8 +25,10 @@ pub struct PlannedPlay {
     pub name: String,
     /// How hosts take turns.
     pub strategy: Strategy,
-    /// Hosts, in the order of the inventory.
+    /// Hosts, in the order in which they take their turns; that of the inventory unless an operation has another.
     pub hosts: Vec<String>,
+    /// How many hosts take their turn together in a rolling play.
+    pub at_once: usize,
     /// Steps, in order.
     pub steps: Vec<Step>,
 }
@@ -77,6 +79,7 @@ impl Plan {
                     name: play.name.clone(),
                     strategy: play.strategy,
                     hosts,
+                    at_once: 1,
                     steps: play.steps.clone(),
                 });
             }

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::candidates::{self, Candidates, Source, Turn};
 use crate::cluster::join::{Token, extras};
-use crate::cluster::plane::{Etcd, Plane, ailment};
+use crate::cluster::kubelet;
+use crate::cluster::plane::{Plane, ailment};
 use crate::cluster::report;
 use crate::cluster::survey::{self, Look};
 use crate::host::command::{Command, Script};
@@ -74,6 +75,8 @@ impl Action for ControlPlaneConfig {
         for component in &candidates.components {
             replace(effect, component).await?;
         }
+        run(effect, candidates::store_kubelet()).await?;
+        run(effect, kubelet::follow()).await?;
         let turn = turn(effect).await?;
         run(effect, candidates::store(turn)).await?;
         whole(effect).await
@@ -137,13 +140,8 @@ async fn healthy(effect: &Effect<'_>, component: &str) -> Result<(), ActionError
 /// after, or two members would be away at once.
 async fn whole(effect: &Effect<'_>) -> Result<(), ActionError> {
     survey::until(effect, "the control plane to be whole", WHOLE, |plane, own| {
-        let troubles = match plane.etcd() {
-            Etcd::Living(cluster) => cluster.troubles(),
-            Etcd::NoQuorum(_) => vec!["etcd has no quorum".to_owned()],
-            Etcd::Silent => vec!["no etcd member answers".to_owned()],
-        };
         let ailing = own.filter(|own| !own.is_living()).map(ailment);
-        let all: Vec<String> = troubles.into_iter().chain(ailing).collect();
+        let all: Vec<String> = plane.troubles().into_iter().chain(ailing).collect();
         Ok(if all.is_empty() { Look::Done(()) } else { Look::NotYet(all.join("; ")) })
     })
     .await

@@ -77,12 +77,7 @@ impl Repository {
         cx: &Context<'_>,
     ) -> Result<Self, ActionError> {
         let format = &family.repository;
-        let minor = cx.inventory.kubernetes.minor_text();
-        let url = match source {
-            PackageSource::Mirror { url, .. } => url.as_str(),
-            PackageSource::Upstream | PackageSource::Preinstalled => format.upstream,
-        };
-        let url = format!("{}/", url.replace("{minor}", &minor).trim_end_matches('/'));
+        let url = url(source, family, cx.inventory.kubernetes.minor);
         let key = match source {
             PackageSource::Mirror { key, .. } => {
                 let content = format!("{}\n", key.trim_end());
@@ -158,6 +153,16 @@ impl Repository {
             .arg(path.as_str());
         work("fetching the key of the Kubernetes repository", script, effect).await
     }
+}
+
+/// Where the packages of a minor lie.
+pub(crate) fn url(source: &PackageSource, family: &Family, minor: u16) -> String {
+    let url = match source {
+        PackageSource::Mirror { url, .. } => url.as_str(),
+        PackageSource::Upstream | PackageSource::Preinstalled => family.repository.upstream,
+    };
+    let minor = format!("1.{minor}");
+    format!("{}/", url.replace("{minor}", &minor).trim_end_matches('/'))
 }
 
 fn fetching(url: &str, key: &FileReading) -> Option<Change> {

@@ -8,6 +8,9 @@
 pub(crate) mod job;
 pub(crate) mod remote_file;
 
+pub(crate) use kubernetes_repository::url as repository_url;
+pub use node_drain::{BarePods, Blocked};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
@@ -64,6 +67,8 @@ pub enum Scope {
     Host,
     /// At the readings of every host of the play.
     Cluster,
+    /// At the readings of every host of the run.
+    Fleet,
 }
 
 /// What judging sees.
@@ -355,6 +360,8 @@ actions! {
     ControlPlaneConfig(control_plane_config),
     /// Makes a worker part of the cluster.
     WorkerJoin(worker_join),
+    /// Brings kubelet of a worker in line with the inventory.
+    KubeletConfig(kubelet_config),
     /// Puts the cluster's CA on a load balancer.
     ClusterCa(cluster_ca),
     /// Sees the virtual IP answer, and keeps the changes that waited for it.
@@ -393,4 +400,26 @@ actions! {
     KubernetesPackages(kubernetes_packages),
     /// Runs a service that has read its files.
     Service(service),
+    /// Installs packages of the release on a host that is part of a cluster.
+    ReleasePackages(release_packages),
+    /// Has the release's images on the host.
+    ReleaseImages(release_images),
+    /// Lets another master lead etcd.
+    EtcdLeaderElsewhere(etcd_leader_elsewhere),
+    /// Takes a master out of the load balancers.
+    LoadBalancersLeave(load_balancers_leave),
+    /// Puts a master back into the load balancers.
+    LoadBalancersReturn(load_balancers_return),
+    /// Upgrades a master's control plane, or a worker's configuration, by kubeadm.
+    KubeadmUpgrade(kubeadm_upgrade),
+    /// Moves the pods away from a Node.
+    NodeDrain(node_drain),
+    /// Runs the kubelet that is installed.
+    KubeletCurrent(kubelet_current),
+    /// Lets pods come to a Node again.
+    NodeUncordon(node_uncordon),
+    /// Waits until the control plane is whole.
+    ControlPlaneWhole(control_plane_whole),
+    /// Removes what upgrades leave behind.
+    UpgradeLeftovers(upgrade_leftovers),
 }

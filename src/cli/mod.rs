@@ -1,6 +1,7 @@
 //! The command line: what is typed, turned into what is meant. One file per command, each an `Args` and a `run` of a few
 //! lines.
 
+mod backup;
 mod completions;
 mod exec;
 mod lab;
@@ -12,6 +13,7 @@ mod render;
 mod runs;
 mod schema;
 mod status;
+mod upgrade;
 mod validate;
 
 use std::process::ExitCode;
@@ -58,8 +60,12 @@ enum Command {
     Provision(provision::Args),
     /// Carry an operation out on simulated hosts, with any fault; touches no host
     Rehearse(rehearse::Args),
+    /// Bring a running cluster to another release, one minor and one master at a time
+    Upgrade(upgrade::Args),
     /// Show load balancers, apiservers, etcd, nodes and certificates
     Status(status::Args),
+    /// Back up etcd and all that a bare machine needs, proved by a trial restore
+    Backup(backup::Args),
     /// Run a command on hosts
     Exec(exec::Args),
     /// List earlier runs, or show one as a time line
@@ -141,7 +147,9 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Plan(args) => block_on(args.run()),
         Command::Provision(args) => block_on(args.run()),
         Command::Rehearse(args) => args.run(),
+        Command::Upgrade(args) => block_on(args.run()),
         Command::Status(args) => block_on(args.run()),
+        Command::Backup(args) => block_on(args.run()),
         Command::Exec(args) => block_on(args.run()),
         Command::Runs(args) => args.run(),
         Command::Lab(args) => Ok(lab::run(args)?),

@@ -41,7 +41,7 @@ if ! answer=$(curl -s --max-time 4 -A quorate --cacert $pki/ca.crt --cert $pki/a
 fi
 code=${answer##*
 }
-echo "$code $(printf %s "${answer%"$code"}" | tr -d '\n\r')"
+printf '%s %s\n' "$code" "$(printf %s "${answer%"$code"}" | tr -d '\n\r')"
 "#;
 
 /// A read-only question as a probe on a master; its output reads as an [`Answer`](super::report::Answer). Of Secrets only
@@ -146,7 +146,8 @@ fn method(request: &Request<'_>) -> &'static str {
 }
 
 /// What the apiserver says is wrong; never the object itself.
-fn message(response: &Response) -> String {
+#[must_use]
+pub fn message(response: &Response) -> String {
     let json = response.json();
     let message = json
         .as_ref()

@@ -196,6 +196,16 @@ pub struct View {
     pub is_healthy: bool,
     /// The members it knows.
     pub members: Members,
+    /// The revision of its key space.
+    pub revision: u64,
+    /// Raft's term.
+    pub term: u64,
+    /// The last entry of Raft's log that it has.
+    pub index: u64,
+    /// The last entry that it has applied to its key space.
+    pub applied: u64,
+    /// etcd's version, `3.4.23`; empty if it does not say.
+    pub version: String,
 }
 
 impl View {
@@ -204,6 +214,7 @@ impl View {
     pub fn of(report: &Report) -> Option<Self> {
         let status: Value = serde_json::from_str(report.etcd_status.body()?).ok()?;
         let header = status.get("header")?;
+        let number = |value: Option<&Value>| value.and_then(number).unwrap_or_default();
         Some(Self {
             cluster_id: id_of(header.get("cluster_id")?)?,
             member_id: id_of(header.get("member_id")?)?,
@@ -213,7 +224,22 @@ impl View {
                 .filter(|leader| leader.0 != 0),
             is_healthy: report.etcd_health.body().is_some_and(is_healthy),
             members: Members::parse(report.etcd_members.body()?)?,
+            revision: number(header.get("revision")),
+            term: number(status.get("raftTerm")),
+            index: number(status.get("raftIndex")),
+            applied: number(status.get("raftAppliedIndex")),
+            version: status
+                .get("version")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
         })
+    }
+
+    /// Whether it leads.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.leader == Some(self.member_id)
     }
 }
 
@@ -255,12 +281,16 @@ fn member(value: &Value) -> Option<Member> {
 }
 
 /// The gateway writes 64-bit numbers as decimal strings, `etcdctl -w json` as bare numbers.
-fn id_of(value: &Value) -> Option<MemberId> {
+fn number(value: &Value) -> Option<u64> {
     match value {
-        Value::String(text) => text.parse().ok().map(MemberId),
-        Value::Number(number) => number.as_u64().map(MemberId),
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) => number.as_u64(),
         _ => None,
     }
+}
+
+fn id_of(value: &Value) -> Option<MemberId> {
+    number(value).map(MemberId)
 }
 
 const REMOVE: &str = r#"
@@ -268,6 +298,20 @@ pki=/etc/kubernetes/pki/etcd
 exec curl -sS --max-time 20 --cacert $pki/ca.crt --cert $pki/healthcheck-client.crt --key $pki/healthcheck-client.key \
     -X POST -d "{\"ID\":\"$2\"}" -w '\n%{http_code}\n' https://127.0.0.1:2379/v3/cluster/member/remove
 "#;
+
+const LEAD: &str = r#"
+pki=/etc/kubernetes/pki/etcd
+exec curl -sS --max-time 20 --cacert $pki/ca.crt --cert $pki/healthcheck-client.crt --key $pki/healthcheck-client.key \
+    -X POST -d "{\"targetID\":\"$2\"}" -w '\n%{http_code}\n' https://127.0.0.1:2379/v3/maintenance/transfer-leadership
+"#;
+
+/// Lets another member lead; asked of the etcd of the host it runs on, which must lead. Arguments as of [`remove_script`].
+#[must_use]
+pub fn lead_script(id: MemberId) -> Script {
+    Script::new("etcd-transfer-leadership", LEAD)
+        .arg(id.to_string())
+        .arg(id.0.to_string())
+}
 
 /// Removes a member, asked of the etcd of the host it runs on. `$1` is the id in hexadecimal, for people, `$2` the same in
 /// decimal, as the gateway wants it.

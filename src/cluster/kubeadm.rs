@@ -72,8 +72,48 @@ if [ -e $cni ]; then
     ip link delete cni0 2>/dev/null
 fi
 rm -f /etc/kubernetes/bootstrap-kubelet.conf
-rm -f $quorate/founding $quorate/joining $quorate/applied
+rm -f $quorate/founding $quorate/joining $quorate/applied $quorate/kubelet-applied $quorate/backup/kubelet-config.yaml
 exit 0
+"#;
+
+/// `$1`: verb, `$2`: release, `$3`: kubeadm's flag for patches, then further flags. Patches are not remembered by kubeadm: they
+/// are passed each time.
+///
+/// kubeadm writes etcd's manifest as if the member founded its cluster. What kept a wiped member from founding a second one
+/// (`--initial-cluster` with all, `existing`) is put back, before which kubelet starts etcd with kubeadm's flags for a moment.
+const UPGRADE: &str = r#"
+set -eu
+verb=$1 release=$2 patches=$3; shift 3
+quorate=/etc/kubernetes/quorate
+if [ -d /etc/kubernetes/patches ]; then
+    set -- "$@" "--$patches=/etc/kubernetes/patches"
+fi
+mkdir -p $quorate
+etcd=/etc/kubernetes/manifests/etcd.yaml
+founding() { grep -e ' --initial-cluster=' -e ' --initial-cluster-state=' "$1"; }
+if [ -e $etcd ] && [ ! -e $quorate/etcd-flags ]; then
+    founding $etcd >$quorate/etcd-flags.new
+    mv $quorate/etcd-flags.new $quorate/etcd-flags
+fi
+echo "$release" >$quorate/upgrading
+sync $quorate/upgrading
+case $verb in
+apply) kubeadm upgrade apply "$release" --yes "$@" ;;
+node) kubeadm upgrade node "$@" ;;
+esac
+if [ -e $etcd ] && [ "$(founding $etcd)" != "$(cat $quorate/etcd-flags)" ]; then
+    kept=$(cat $quorate/etcd-flags)
+    export kept
+    awk '/ --initial-cluster=/ { print ENVIRON["kept"]; next } / --initial-cluster-state=/ { next } { print }' $etcd >$quorate/etcd.yaml
+    chmod 600 $quorate/etcd.yaml
+    mv -f $quorate/etcd.yaml $etcd
+fi
+if [ -e $quorate/applied ] && [ -e $quorate/cluster.yaml ]; then
+    applied=$(sha256sum <$quorate/cluster.yaml)
+    echo "${applied%% *}" >$quorate/applied
+fi
+echo "$release" >$quorate/upgraded
+rm -f $quorate/upgrading $quorate/etcd-flags
 "#;
 
 const FOLLOW: &str = "echo 'the unit of the earlier run had ended'; exit 0";
@@ -130,6 +170,49 @@ pub fn join(
 #[must_use]
 pub fn reset(inventory: &Inventory) -> Script {
     Script::new("kubeadm-reset", RESET).arg(cri_socket(inventory.kubernetes))
+}
+
+/// Which of kubeadm's two upgrades a host needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upgrade {
+    /// The first master of a release: the stored configuration and the add-ons follow.
+    Apply,
+    /// Every other host.
+    Node,
+}
+
+impl Upgrade {
+    /// As kubeadm calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// `kubeadm upgrade` to the inventory's release.
+///
+/// While it has not ended well, `/etc/kubernetes/quorate/upgrading` names the release; afterwards the shared configuration of
+/// that release counts as applied.
+#[must_use]
+pub fn upgrade(inventory: &Inventory, verb: Upgrade) -> Script {
+    let release = inventory.kubernetes;
+    let patches = if release.minor >= 22 {
+        "patches"
+    } else {
+        "experimental-patches"
+    };
+    let script = Script::new("kubeadm-upgrade", UPGRADE)
+        .arg(verb.name())
+        .arg(release.to_string())
+        .arg(patches);
+    let ignored = inventory.kubeadm.ignore_preflight_errors.join(",");
+    if ignored.is_empty() {
+        return script;
+    }
+    script.arg(format!("--ignore-preflight-errors={ignored}"))
 }
 
 fn cri_socket(version: KubeVersion) -> &'static str {

@@ -4,15 +4,24 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+/// The annotation in which a cordon of quorate names its run; a cordon without it is somebody else's and is left alone.
+pub const CORDONED_BY: &str = "quorate/cordoned-by";
+
 /// A Node as the apiserver has it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeObject {
+    /// `metadata.name`.
+    pub name: String,
     /// `metadata.resourceVersion`.
     pub resource_version: String,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
     /// `spec.taints`.
     pub taints: Vec<Taint>,
+    /// `spec.unschedulable`: it is cordoned.
+    pub is_cordoned: bool,
+    /// The run of quorate that cordoned it, if one did.
+    pub cordoned_by: Option<String>,
     /// `spec.podCIDR`, once the controller manager has given it one.
     pub pod_cidr: Option<String>,
     /// `status.nodeInfo.machineID`.
@@ -103,16 +112,27 @@ impl NodeObject {
     #[must_use]
     pub fn parse(json: &str) -> Option<Self> {
         let node: Value = serde_json::from_str(json).ok()?;
-        node.pointer("/metadata/name")?;
-        let text = |pointer: &str| text_at(&node, pointer);
+        Self::of(&node)
+    }
+
+    /// Takes the fields of a Node; `None` if it is not one.
+    #[must_use]
+    pub fn of(node: &Value) -> Option<Self> {
+        let text = |pointer: &str| text_at(node, pointer);
+        let annotations = node.pointer("/metadata/annotations");
         Some(Self {
+            name: text("/metadata/name")?,
             resource_version: text("/metadata/resourceVersion").unwrap_or_default(),
-            labels: labels(&node),
-            taints: items(&node, "/spec/taints").filter_map(taint).collect(),
+            labels: labels(node),
+            taints: items(node, "/spec/taints").filter_map(taint).collect(),
+            is_cordoned: node.pointer("/spec/unschedulable").and_then(Value::as_bool) == Some(true),
+            cordoned_by: annotations
+                .and_then(|annotations| annotations.get(CORDONED_BY)?.as_str())
+                .map(str::to_owned),
             pod_cidr: text("/spec/podCIDR").filter(|cidr| !cidr.is_empty()),
             machine_id: text("/status/nodeInfo/machineID").unwrap_or_default(),
             kubelet_version: text("/status/nodeInfo/kubeletVersion").unwrap_or_default(),
-            ready: items(&node, "/status/conditions")
+            ready: items(node, "/status/conditions")
                 .find(|condition| condition.get("type").is_some_and(|kind| kind == "Ready"))
                 .map(ready)
                 .unwrap_or_default(),
@@ -120,14 +140,34 @@ impl NodeObject {
     }
 }
 
-fn text_at(value: &Value, pointer: &str) -> Option<String> {
+impl NodeObject {
+    /// Whether a run of quorate cordoned it.
+    #[must_use]
+    pub fn is_cordoned_by_us(&self) -> bool {
+        self.is_cordoned && self.cordoned_by.is_some()
+    }
+}
+
+/// What cordons a Node, and says which run did, in one change: a merge patch.
+#[must_use]
+pub fn cordon(run: &str) -> Value {
+    json!({ "metadata": { "annotations": { (CORDONED_BY): run } }, "spec": { "unschedulable": true } })
+}
+
+/// What takes a cordon of quorate back: a merge patch.
+#[must_use]
+pub fn uncordon() -> Value {
+    json!({ "metadata": { "annotations": { (CORDONED_BY): null } }, "spec": { "unschedulable": null } })
+}
+
+pub(super) fn text_at(value: &Value, pointer: &str) -> Option<String> {
     value
         .pointer(pointer)
         .and_then(Value::as_str)
         .map(str::to_owned)
 }
 
-fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
     value
         .pointer(pointer)
         .and_then(Value::as_array)
@@ -135,7 +175,7 @@ fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value>
         .flatten()
 }
 
-fn labels(node: &Value) -> BTreeMap<String, String> {
+pub(super) fn labels(node: &Value) -> BTreeMap<String, String> {
     let labels = node.pointer("/metadata/labels").and_then(Value::as_object);
     labels
         .into_iter()

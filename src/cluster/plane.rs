@@ -198,6 +198,16 @@ impl<'a> Plane<'a> {
         }
     }
 
+    /// What keeps the cluster's etcd from being whole, in words.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        match self.etcd() {
+            Etcd::Living(cluster) => cluster.troubles(),
+            Etcd::NoQuorum(_) => vec!["etcd has no quorum".to_owned()],
+            Etcd::Silent => vec!["no etcd member answers".to_owned()],
+        }
+    }
+
     /// Whether any master has ever been part of a cluster.
     #[must_use]
     pub fn is_founded(&self) -> bool {

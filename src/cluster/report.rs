@@ -43,7 +43,7 @@ ask() {
     fi
     code=${answer##*
 }
-    echo "$key $code $(printf %s "${answer%"$code"}" | tr -d '\n\r')"
+    printf '%s %s %s\n' "$key" "$code" "$(printf %s "${answer%"$code"}" | tr -d '\n\r')"
 }
 if ! command -v curl >/dev/null 2>&1; then
     echo "has no-curl"
@@ -101,7 +101,12 @@ pub fn probes(node: &Node) -> Vec<Probe> {
 }
 
 /// The jobs of kubeadm that may still run from an earlier run.
-pub const JOBS: [&str; 3] = ["kubeadm-init", "kubeadm-join", "kubeadm-reset"];
+pub const JOBS: [&str; 4] = [
+    "kubeadm-init",
+    "kubeadm-join",
+    "kubeadm-reset",
+    "kubeadm-upgrade",
+];
 
 /// The unit of a job.
 #[must_use]

@@ -8,12 +8,13 @@
 //!
 //! # Order
 //! Plays in sequence. In a `linear` play a step is a barrier: it starts when the step before has ended on all hosts. In a
-//! `rolling` play one host goes through all steps before the next begins. A failure lets tasks under way finish and starts
+//! `rolling` play one host (or so many at once as the play says) goes through all steps before the next begins. A failure lets tasks under way finish and starts
 //! nothing new.
 
 pub mod event;
 pub mod events;
 pub mod journal;
+pub mod lock;
 pub mod meter;
 pub mod reader;
 pub mod stop;
@@ -33,7 +34,7 @@ use crate::host::error::HostError;
 use crate::host::probe::Probe;
 use crate::host::transport::LockGuard;
 use crate::host::{Host, Hosts};
-use crate::inventory::{Inventory, Node, Role};
+use crate::inventory::{Inventory, Node};
 use crate::plan::{Plan, PlannedPlay};
 use crate::playbook::Strategy;
 use crate::template::Templates;
@@ -367,21 +368,24 @@ impl Engine<'_> {
                 node.name.clone(),
                 action.probes(&self.context(node, &fleet)),
             )],
-            Scope::Cluster => self.probes_of_play(play, action, &fleet),
+            Scope::Cluster => {
+                let hosts = play.hosts.iter().filter_map(|name| self.hosts.get(name));
+                self.probes_of(hosts, action, &fleet)
+            }
+            Scope::Fleet => self.probes_of(self.hosts.iter(), action, &fleet),
         };
         self.freshen(wanted, action.scope(), node).await?;
         let fleet = self.reader.fleet();
         action.check(&self.context(node, &fleet))
     }
 
-    fn probes_of_play(
+    fn probes_of<'b>(
         &self,
-        play: &PlannedPlay,
+        hosts: impl Iterator<Item = &'b Host>,
         action: &AnyAction,
         fleet: &Fleet,
     ) -> Vec<(String, Vec<Probe>)> {
-        let connected = play.hosts.iter().filter_map(|name| self.hosts.get(name));
-        connected
+        hosts
             .map(|host| {
                 (
                     host.node.name.clone(),
@@ -414,22 +418,9 @@ impl Engine<'_> {
         }
     }
 
-    /// Takes the lock on the load balancers and masters, in the order of the inventory (so that two runs cannot each hold a
-    /// half), and distrusts everything read before.
+    /// Takes the cluster's lock and distrusts everything read before.
     async fn take_lock(&self) -> Result<Vec<LockGuard>, EngineError> {
-        let mut guards = Vec::new();
-        for host in self
-            .hosts
-            .iter()
-            .filter(|host| host.node.role != Role::Worker)
-        {
-            guards.push(
-                host.transport
-                    .lock(&self.inventory.name, self.owner)
-                    .await
-                    .map_err(EngineError::Lock)?,
-            );
-        }
+        let guards = lock::take(self.hosts, &self.inventory.name, self.owner).await?;
         self.reader.distrust();
         Ok(guards)
     }
@@ -443,8 +434,13 @@ fn batches(play: &PlannedPlay) -> Vec<Vec<(usize, &str)>> {
         Strategy::Linear => steps
             .map(|step| hosts().map(|host| (step, host)).collect())
             .collect(),
-        Strategy::Rolling => hosts()
-            .flat_map(|host| steps.clone().map(move |step| vec![(step, host)]))
+        Strategy::Rolling => play
+            .hosts
+            .chunks(play.at_once.max(1))
+            .flat_map(|chunk| {
+                let batch = move |step| chunk.iter().map(|host| (step, host.as_str())).collect();
+                steps.clone().map(batch)
+            })
             .collect(),
     }
 }

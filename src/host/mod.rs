@@ -15,6 +15,7 @@ pub mod sample;
 pub(crate) mod shell;
 pub mod simulated;
 pub mod ssh;
+pub mod transfer;
 pub mod transport;
 
 use std::sync::Arc;

@@ -60,6 +60,14 @@ impl KubeVersion {
         format!("1.{}", self.minor)
     }
 
+    /// The release in the tag of an image, or at the beginning of a package's version.
+    #[must_use]
+    pub fn find(text: &str) -> Option<Self> {
+        let tag = text.rsplit(':').next().unwrap_or(text);
+        let plain = tag.split(['-', '+', '@']).next().unwrap_or(tag);
+        format!("v{}", plain.trim_start_matches('v')).parse().ok()
+    }
+
     /// `1.36.2`, as package versions begin.
     #[must_use]
     pub fn plain(self) -> String {

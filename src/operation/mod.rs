@@ -1,5 +1,6 @@
 //! One file per command: what it reads, what it refuses, which playbook it walks, what must be true at the end.
 
+pub mod backup;
 pub mod desk;
 pub mod exec;
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub mod rehearse;
 pub mod render;
 pub mod runs;
 pub mod status;
+pub mod upgrade;
 
 use std::sync::Arc;
 

@@ -17,6 +17,7 @@ use super::{Session, preflight};
 use crate::engine::event::{Event, RunId, RunResult};
 use crate::engine::events::{Events, Listener};
 use crate::engine::journal::{self, Journal};
+use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
 use crate::engine::{Engine, EngineError, Summary};
@@ -46,13 +47,43 @@ pub async fn provision(session: &Session) -> Result<(), Error> {
     if !pending.is_empty() {
         confirm(session, &pending)?;
     }
+    let work = Work {
+        operation: "provision",
+        plan: &plan,
+        hosts: &hosts,
+        reader: &reader,
+        meter: &meter,
+        begun,
+    };
+    carry_out(session, &work).await
+}
+
+/// A plan whose hosts were read and judged, and which shall be walked now.
+pub(super) struct Work<'a> {
+    /// The command.
+    pub(super) operation: &'static str,
+    /// What to walk.
+    pub(super) plan: &'a Plan,
+    /// The hosts, metered.
+    pub(super) hosts: &'a Hosts,
+    /// What was read of them.
+    pub(super) reader: &'a Reader<'a>,
+    /// The clock of remote calls.
+    pub(super) meter: &'a Arc<Meter>,
+    /// Since when the person waits.
+    pub(super) begun: Instant,
+}
+
+/// Walks a plan as a run of its own: journalled, read back, summed up.
+pub(super) async fn carry_out(session: &Session, work: &Work<'_>) -> Result<(), Error> {
+    let (plan, hosts, reader) = (work.plan, work.hosts, work.reader);
     let run = RunId::new();
     let found = interrupted_before(&session.inventory.name);
     let events = open_events(session, &run)?;
     let stop = session.desk.stop();
-    let owner = owner();
+    let owner = lock::owner();
     events
-        .emit(started(session, &plan, &run))
+        .emit(started(session, work, &run))
         .map_err(EngineError::from)?;
     for (host, what) in found {
         events
@@ -62,26 +93,26 @@ pub async fn provision(session: &Session) -> Result<(), Error> {
     let engine = Engine {
         inventory: &session.inventory,
         templates: &session.templates,
-        hosts: &hosts,
-        reader: &reader,
+        hosts,
+        reader,
         events: &events,
         stop: &stop,
-        meter: &meter,
+        meter: work.meter,
         run: &run,
         owner: &owner,
     };
-    let mut summary = engine.run(&plan).await?;
+    let mut summary = engine.run(plan).await?;
     let mut left = 0;
     if summary.changed > 0 && summary.result == RunResult::Done {
-        left = read_back(session, &plan, &hosts, &reader).await?;
+        left = read_back(session, plan, hosts, reader).await?;
         if left > 0 {
             summary.result = RunResult::Failed;
         }
     }
     // What the person waited for: connecting, the first reading and the reading back included.
-    summary.duration = begun.elapsed();
-    summary.own = meter.idle();
-    finish(session, &run, &hosts, &events, &summary, left)
+    summary.duration = work.begun.elapsed();
+    summary.own = work.meter.idle();
+    finish(session, work, &run, &events, &summary, left)
 }
 
 /// Work that an interrupted run left running on a host is followed to its end before anything is judged.
@@ -150,10 +181,11 @@ async fn read_back(
     Ok(left.len())
 }
 
-fn started(session: &Session, plan: &Plan, run: &RunId) -> Event {
+fn started(session: &Session, work: &Work<'_>, run: &RunId) -> Event {
+    let plan = work.plan;
     Event::RunStarted {
         run: run.clone(),
-        operation: "provision".to_owned(),
+        operation: work.operation.to_owned(),
         cluster: session.inventory.name.clone(),
         hosts: plan
             .hosts(&session.inventory)
@@ -200,19 +232,6 @@ fn open_events(session: &Session, run: &RunId) -> Result<Events, Error> {
     Ok(Events::new(Some(journal()?), listeners))
 }
 
-/// Who runs this, for whoever meets the lock.
-fn owner() -> String {
-    let name = |variable: &str| std::env::var(variable).unwrap_or_default();
-    let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!(
-        "{}@{}, process {}, since {:.0}",
-        name("USER"),
-        host.trim(),
-        std::process::id(),
-        jiff::Timestamp::now()
-    )
-}
-
 fn summary_of(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Change(change) => change.summary.clone(),
@@ -241,17 +260,23 @@ fn confirm(session: &Session, pending: &[Pending]) -> Result<(), Error> {
         count => format!("{count} changes are needed"),
     };
     eprintln(&wrapped(&format!("{needed}: "), &hosts.join(", ")));
+    let question = "Make them? Only `yes` goes on (`quorate plan` shows each): ";
+    agree(session, question, "quorate plan")
+}
+
+/// Asks the person, unless they said yes on the command line; `look` is the command that shows what they are asked about.
+pub(super) fn agree(session: &Session, question: &str, look: &str) -> Result<(), Error> {
     if session.settings.yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
         return Err(Error::Refused {
-            findings: vec![
-                "there is nobody to ask: look with `quorate plan`, then run with --yes".to_owned(),
-            ],
+            findings: vec![format!(
+                "there is nobody to ask: look with `{look}`, then run with --yes"
+            )],
         });
     }
-    eprint("Make them? Only `yes` goes on (`quorate plan` shows each): ");
+    eprint(question);
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     if read.is_ok() && answer.trim() == "yes" {
@@ -264,8 +289,8 @@ fn confirm(session: &Session, pending: &[Pending]) -> Result<(), Error> {
 
 fn finish(
     session: &Session,
+    work: &Work<'_>,
     run: &RunId,
-    hosts: &Hosts,
     events: &Events,
     summary: &Summary,
     left: usize,
@@ -279,7 +304,7 @@ fn finish(
         duration_ms: millis(summary.duration),
         own_ms: millis(summary.own),
     });
-    print_summary(session, run, hosts, summary, left);
+    print_summary(session, work, run, summary, left);
     match summary.result {
         RunResult::Done => Ok(()),
         RunResult::Failed => Err(Error::Failed {
@@ -289,15 +314,15 @@ fn finish(
     }
 }
 
-fn print_summary(session: &Session, run: &RunId, hosts: &Hosts, summary: &Summary, left: usize) {
+fn print_summary(session: &Session, work: &Work<'_>, run: &RunId, summary: &Summary, left: usize) {
     let failed = summary.failed.len() + left;
     match session.settings.format {
         Format::Json => {
             let line = json!({
                 "run": run,
-                "operation": "provision",
+                "operation": work.operation,
                 "result": summary.result,
-                "hosts": hosts.iter().count(),
+                "hosts": work.hosts.iter().count(),
                 "changed": summary.changed,
                 "unchanged": summary.unchanged,
                 "failed": failed,

@@ -19,6 +19,7 @@ pub const FAMILY: Family = Family {
         include_str!("debian/refresh.sh")
     ),
     listings: include_str!("debian/listings.sh"),
+    offered: include_str!("debian/offered.sh"),
     renamed: &[],
     hold: Hold::Mark,
     repository: RepositoryFormat {

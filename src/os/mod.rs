@@ -31,6 +31,8 @@ pub struct Family {
     pub refresh: &'static str,
     /// Prints the repository files, ours among them, that list the repository `$1`.
     pub listings: &'static str,
+    /// Prints the versions of kubeadm that the repository at the URL `$1` offers, one a line; changes nothing.
+    pub offered: &'static str,
     /// Packages by their Debian name that are called otherwise here; `None`: part of every installation.
     pub renamed: &'static [(&'static str, Option<&'static str>)],
     /// How a release is kept from being upgraded by others.
@@ -129,6 +131,12 @@ impl Family {
         Script::new("kubernetes-repository-listings", self.listings).arg(url)
     }
 
+    /// Prints the versions of kubeadm that a repository offers, one a line: a probe.
+    #[must_use]
+    pub fn offered(&self, url: &str) -> Script {
+        Script::new("kubernetes-releases-offered", self.offered).arg(url)
+    }
+
     /// The file that lists the Kubernetes repository.
     #[must_use]
     pub fn repository_file(&self) -> Utf8PathBuf {
@@ -200,6 +208,7 @@ mod tests {
                 family.install_release,
                 family.refresh,
                 family.listings,
+                family.offered,
             ] {
                 let checked = std::process::Command::new("sh")
                     .args(["-n", "-c", body])

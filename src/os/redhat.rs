@@ -10,6 +10,7 @@ pub const FAMILY: Family = Family {
     install_release: include_str!("redhat/install_release.sh"),
     refresh: include_str!("redhat/refresh.sh"),
     listings: include_str!("redhat/listings.sh"),
+    offered: include_str!("redhat/offered.sh"),
     renamed: &[
         ("conntrack", Some("conntrack-tools")),
         ("iptables", Some("iptables-nft")),

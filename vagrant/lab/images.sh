@@ -20,7 +20,12 @@ readonly TREES=$WORK/trees LAYERS=$WORK/layers DEBIAN=$WORK/debian
 copy_with_libraries() {
   local tree=$1 program=$2 to=$3 library
   install -D -m 755 "$program" "$tree/$to"
-  { ldd "$program" 2>/dev/null || true; } | grep -o '/[^ ]*' | while read -r library; do
+  copy_libraries "$tree" "$program"
+}
+
+copy_libraries() {
+  local tree=$1 library
+  { ldd "$2" 2>/dev/null || true; } | grep -o '/[^ ]*' | while read -r library; do
     install -D -m 755 "$library" "$tree/$library"
   done
 }
@@ -50,6 +55,10 @@ tree_of_proxy() {
   done
   mkdir -p "$tree/run" "$tree/$(dirname "$(xtables_modules)")"
   cp -a "$(xtables_modules)" "$tree/$(xtables_modules)"
+  # A Service with several endpoints needs libxt_statistic, and that libm.
+  for name in "$(xtables_modules)"/*.so; do
+    copy_libraries "$tree" "$name"
+  done
   busybox "$tree"
 }
 

@@ -42,6 +42,15 @@ impl World {
         body: Option<Value>,
     ) -> Answer {
         let number = self.number();
+        if let Some(node) = path.strip_prefix("/api/v1/pods?fieldSelector=spec.nodeName%3D") {
+            return (
+                200,
+                json!({ "kind": "PodList", "items": self.pods_on(cluster, node) }).to_string(),
+            );
+        }
+        if let Some(pod) = path.strip_suffix("/eviction") {
+            return self.evict(cluster, pod);
+        }
         let Some(state) = self.etcd.get_mut(cluster) else {
             return failure(500, "no storage");
         };
@@ -88,7 +97,15 @@ impl World {
 /// Collections have plural names that the playbooks ask for; everything else is an object.
 fn is_collection(path: &str) -> bool {
     let last = path.rsplit('/').next().unwrap_or_default();
-    ["secrets", "nodes", "configmaps", "pods", "daemonsets"].contains(&last)
+    [
+        "secrets",
+        "nodes",
+        "configmaps",
+        "pods",
+        "daemonsets",
+        "poddisruptionbudgets",
+    ]
+    .contains(&last)
 }
 
 fn list(objects: &std::collections::BTreeMap<String, Value>, path: &str) -> Value {

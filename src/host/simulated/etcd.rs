@@ -18,6 +18,8 @@ pub struct Cluster {
     pub id: u64,
     /// Its members.
     pub members: Vec<Member>,
+    /// The member that was asked to lead last.
+    pub leader: Option<u64>,
     /// Kubernetes' objects, by path.
     pub objects: BTreeMap<String, Value>,
 }
@@ -105,6 +107,7 @@ impl World {
         self.etcd.push(Cluster {
             id: id(&format!("cluster {url}")),
             members: vec![member],
+            leader: None,
             objects: BTreeMap::new(),
         });
         data
@@ -243,10 +246,12 @@ impl World {
     /// `maintenance/status`, as the gateway writes it.
     pub(super) fn etcd_status(&self, (cluster, member): Data) -> Option<String> {
         let state = self.etcd.get(cluster)?;
-        let leader = state
-            .members
-            .iter()
-            .find(|member| !member.is_learner && self.is_running(cluster, member.id));
+        let may_lead = |member: &&Member| !member.is_learner && self.is_running(cluster, member.id);
+        let mut members = state.members.iter().filter(may_lead);
+        let leader = members
+            .clone()
+            .find(|member| Some(member.id) == state.leader)
+            .or_else(|| members.next());
         let leader = leader
             .filter(|_| self.has_quorum(cluster))
             .map_or(0, |member| member.id);

@@ -10,9 +10,9 @@ use crate::inventory::Role;
 use serde_json::{Value, json};
 
 const PKI: &str = "/etc/kubernetes/pki";
-const QUORATE: &str = "/etc/kubernetes/quorate";
-const MANIFESTS: &str = "/etc/kubernetes/manifests";
-const PODS: [&str; 3] = [
+pub(super) const QUORATE: &str = "/etc/kubernetes/quorate";
+pub(super) const MANIFESTS: &str = "/etc/kubernetes/manifests";
+pub(super) const PODS: [&str; 3] = [
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
@@ -60,6 +60,7 @@ pub(super) fn steps(script: &str) -> Option<Vec<Step>> {
             finish_join,
         ],
         "kubeadm-reset" => vec![stop_pods, remove_manifests, remove_state, forget],
+        "kubeadm-upgrade" => super::upgrade::steps(),
         "kubeadm-follow" => vec![],
         _ => return None,
     };
@@ -77,7 +78,7 @@ impl World {
         self.secrets.extend(secrets);
     }
 
-    fn put(&mut self, work: &Work, path: &str, content: impl Into<Vec<u8>>, mode: u32) {
+    pub(super) fn put(&mut self, work: &Work, path: &str, content: impl Into<Vec<u8>>, mode: u32) {
         let now = self.now;
         self.machine(&work.host).files.put(path, content, mode, now);
     }
@@ -88,7 +89,7 @@ impl World {
 }
 
 /// The first value of a key in YAML that is simple enough.
-fn value_of(text: &str, key: &str) -> Option<String> {
+pub(super) fn value_of(text: &str, key: &str) -> Option<String> {
     let mut lines = text.lines().map(|line| line.trim_start_matches(['-', ' ']));
     let value = lines.find_map(|line| line.strip_prefix(key))?;
     Some(value.trim().trim_matches('"').to_owned())
@@ -103,7 +104,7 @@ fn items_of(text: &str, key: &str) -> Vec<String> {
         .collect()
 }
 
-fn is_master(world: &mut World, work: &Work) -> bool {
+pub(super) fn is_master(world: &mut World, work: &Work) -> bool {
     world.machine(&work.host).role == Role::Master
 }
 
@@ -345,8 +346,10 @@ pub(super) fn manifest(world: &mut World, host: &str, pod: &str) -> String {
         .skip(1)
         .take_while(|line| line.starts_with(' '));
     let flags = section.filter(|line| !sans.iter().any(|san| line.contains(san)));
+    let release = value_of(configuration, "kubernetesVersion:").unwrap_or_default();
+    let tag = if pod == "etcd" { "3.6.12-0" } else { &release };
     format!(
-        "kind: Pod # {pod}\n{}\n",
+        "kind: Pod # {pod}\n    image: registry.k8s.io/{pod}:{tag}\n{}\n",
         flags.collect::<Vec<_>>().join("\n")
     )
 }
@@ -358,7 +361,7 @@ fn write_etcd_of_founder(world: &mut World, work: &Work) -> End {
     End::Done
 }
 
-fn serve(world: &mut World, work: &Work) -> End {
+pub(super) fn serve(world: &mut World, work: &Work) -> End {
     let machine = world.machine(&work.host).clone();
     if world.serves(&machine) {
         End::Done
@@ -367,7 +370,7 @@ fn serve(world: &mut World, work: &Work) -> End {
     }
 }
 
-fn store_configuration(world: &mut World, work: &Work) -> End {
+pub(super) fn store_configuration(world: &mut World, work: &Work) -> End {
     let Some(cluster) = store(world, work) else {
         return End::Fails("the apiserver does not answer".to_owned());
     };
@@ -634,7 +637,7 @@ fn remove_state(world: &mut World, work: &Work) -> End {
 }
 
 fn forget(world: &mut World, work: &Work) -> End {
-    for mark in ["founding", "joining", "applied"] {
+    for mark in ["founding", "joining", "applied", "kubelet-applied"] {
         world
             .machine(&work.host)
             .files

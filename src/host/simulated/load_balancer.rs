@@ -113,7 +113,11 @@ impl World {
                     .text(HAPROXY)
                     .is_some_and(|text| text.contains("6443"))
         };
-        self.machines.values().find(configured)?;
-        self.machines.values().find(|machine| self.serves(machine))
+        let balancer = self.machines.values().find(configured)?;
+        let mut masters = self
+            .machines
+            .values()
+            .filter(|machine| !balancer.servers_out.contains_key(&machine.name));
+        masters.find(|machine| self.serves(machine))
     }
 }

@@ -66,6 +66,8 @@ pub struct Machine {
     pub is_slow: bool,
     /// Whether its disk is full.
     pub is_full: bool,
+    /// Servers that were taken out of its running HAProxy, with their state.
+    pub servers_out: BTreeMap<String, &'static str>,
     /// Whether kubelet has registered its Node since it started: it does so once.
     pub is_registered: bool,
 }
@@ -108,6 +110,7 @@ impl Machine {
             holds_vip: false,
             is_slow: false,
             is_full: false,
+            servers_out: BTreeMap::new(),
             is_registered: false,
         };
         let hosts = "127.0.0.1 localhost\n";
@@ -231,6 +234,7 @@ impl Machine {
         self.sysctls = sysctls();
         self.swap = 0;
         self.holds_vip = false;
+        self.servers_out.clear();
         self.is_registered = false;
         self.files.remove_below("/run");
         for unit in self.units.values_mut() {

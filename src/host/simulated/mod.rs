@@ -40,6 +40,7 @@ pub mod files;
 mod invariants;
 pub mod jobs;
 mod kubeadm;
+mod kubelet;
 mod load_balancer;
 pub mod machine;
 mod packages;
@@ -49,6 +50,7 @@ pub mod record;
 mod scripts;
 mod undo;
 mod units;
+mod upgrade;
 pub mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

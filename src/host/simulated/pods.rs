@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::etcd::Data;
 use super::machine::Machine;
 use super::world::World;
+use crate::inventory::version::KubeVersion;
 
 const PODS: [&str; 2] = ["etcd", "kube-apiserver"];
 
@@ -113,12 +114,16 @@ impl World {
     }
 
     fn register(&mut self, host: &str, cluster: usize) {
-        let release = self.release.to_string();
         let machine = self.machine(host);
         if machine.is_registered {
             return;
         }
         machine.is_registered = true;
+        let kubelet = machine
+            .packages
+            .get("kubelet")
+            .and_then(|package| KubeVersion::find(&package.version));
+        let release = kubelet.map_or_else(String::new, |release| release.to_string());
         let info = json!({ "machineID": machine.machine_id, "kubeletVersion": release });
         let path = node_path(host);
         let Some(state) = self.etcd.get_mut(cluster) else {

@@ -8,6 +8,7 @@ use super::candidates;
 use super::etcd::DATA;
 use super::jobs::{End, Step, Work};
 use super::kubeadm::{self, SHARED_PKI};
+use super::kubelet;
 use super::load_balancer;
 use super::machine::Machine;
 use super::pods::node_path;
@@ -63,7 +64,10 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
             0,
             preflight(world, host, script.arguments.get(4..).unwrap_or_default()),
         ),
-        _ => return unknown(&format!("script `{}`", script.name)),
+        name => match super::upgrade::probe(world, host, name, &script.arguments) {
+            Some(said) => (0, said),
+            None => return unknown(&format!("script `{name}`")),
+        },
     })
 }
 
@@ -142,10 +146,15 @@ pub(super) fn run(
             let names = script.arguments.get(1..).unwrap_or_default();
             Ok(candidates::serves(world, host, names))
         }
+        "kubelet-follow" => Ok(kubelet::follow(world, host, &argument(0), &argument(1))),
         "control-plane-store" => Ok(candidates::store(world, host, &argument(0))),
         // For units the door waits.
-        "bridge-renew" | "control-plane-component-healthy" | "wait-for-units" => done,
-        _ => unknown(&format!("script `{}`", script.name)),
+        "bridge-renew"
+        | "control-plane-component-healthy"
+        | "control-plane-store-kubelet"
+        | "wait-for-units" => done,
+        name => super::upgrade::run(world, host, name, &script.arguments)
+            .map_or_else(|| unknown(&format!("script `{name}`")), Ok),
     }
 }
 
@@ -197,7 +206,7 @@ pub(super) fn job_steps(script: &str) -> Option<Vec<Step>> {
         "kubernetes-repository-refresh" => vec![|_, _| End::Done],
         "kubernetes-key-fetch" => vec![fetch_key],
         "swap-off" => vec![swap_off],
-        _ => return None,
+        _ => return super::upgrade::job_steps(script),
     };
     Some(steps)
 }
@@ -355,11 +364,11 @@ fn preflight_of_bare(world: &World, machine: &Machine, targets: &[String]) -> Ve
 }
 
 /// The body of an answer, on one line.
-fn answer((code, body): (u16, String)) -> Answer {
+pub(super) fn answer((code, body): (u16, String)) -> Answer {
     Answer::Http(code, body.replace('\n', ""))
 }
 
-fn report(world: &mut World, host: &str) -> Report {
+pub(super) fn report(world: &mut World, host: &str) -> Report {
     let clock = i64::try_from(world.now / 1_000_000).unwrap_or_default();
     let machine = world.machine(host).clone();
     let mut report = Report {

@@ -55,6 +55,9 @@ impl World {
             }
             _ => return Err(format!("the simulation does not know `systemctl {verb}`")),
         }
+        if unit == "haproxy" && verb != "enable" {
+            machine.servers_out.clear();
+        }
         if unit == "kubelet" && matches!(verb, "start" | "restart") {
             machine.is_registered = false;
         }

@@ -28,8 +28,10 @@ pub struct World {
     pub cas: usize,
     /// The virtual IP.
     pub vip: Ipv4Addr,
-    /// The release that the repository serves.
+    /// The release that the cluster began with.
     pub release: KubeVersion,
+    /// The releases that the package repository offers.
+    pub offered: Vec<KubeVersion>,
     /// What will go wrong.
     pub faults: Vec<Fault>,
     /// What went wrong: when, and at which call.
@@ -67,6 +69,7 @@ impl World {
             cas: 0,
             vip: inventory.vip.address,
             release: inventory.kubernetes,
+            offered: vec![inventory.kubernetes],
             faults: Vec::new(),
             struck: Vec::new(),
             keeps_shown: true,

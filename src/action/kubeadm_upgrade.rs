@@ -1,0 +1,69 @@
+//! `kubeadm-upgrade`: `kubeadm upgrade apply` on the master that comes first, `kubeadm upgrade node` on every other host.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
+use crate::cluster::objects::{self, Objects};
+use crate::cluster::standing::Standing;
+use crate::cluster::{kubeadm, release, report};
+use crate::host::probe::Probe;
+use crate::inventory::Role;
+
+/// kubeadm waits five minutes for each of four static pods.
+const DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// Brings the control plane of a master, or the kubelet configuration of a worker, to the release.
+///
+/// It runs as a job that survives the connection, and marks the host until it has ended well. Whether it has to be `apply` is
+/// read from the stored configuration, so a run that was cut off before kubeadm stored it does `apply` again.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct KubeadmUpgrade {}
+
+impl Action for KubeadmUpgrade {
+    fn probes(&self, cx: &Context<'_>) -> Vec<Probe> {
+        let mut probes = report::probes(cx.node);
+        probes.extend(release::probes(cx.inventory, cx.node));
+        probes.extend(objects::probes(cx.node));
+        probes
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Fleet
+    }
+
+    fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
+        let target = cx.inventory.kubernetes;
+        let standing = Standing::read(cx.inventory, cx.node, cx.facts());
+        if standing.as_ref().is_some_and(|standing| standing.plane_is_at(target)) {
+            return Ok(Check::Satisfied);
+        }
+        let what = if cx.node.role == Role::Master { "the control plane" } else { "the configuration" };
+        let mut change = Change::new(format!("bring {what} of {} to {target} (kubeadm upgrade {})", cx.node.name, verb(cx).name()));
+        if let Some(cut_off) = standing.and_then(|standing| standing.release.upgrading) {
+            change = change.found(format!("a kubeadm upgrade to {cut_off} on {} did not finish: it is done again", cx.node.name));
+        }
+        Ok(Check::Needed(change))
+    }
+
+    async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
+        let script = kubeadm::upgrade(effect.cx.inventory, verb(&effect.cx));
+        let followed = kubeadm::run(effect, "kubeadm-upgrade", (script, Vec::new()), DEADLINE).await?;
+        if followed {
+            (effect.note)("followed a kubeadm upgrade that was under way".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// `apply` until the cluster has stored the release.
+fn verb(cx: &Context<'_>) -> kubeadm::Upgrade {
+    let stored = Objects::read(cx.inventory, cx.fleet).configuration.and_then(|configuration| configuration.version);
+    match cx.node.role {
+        Role::Master if stored != Some(cx.inventory.kubernetes) => kubeadm::Upgrade::Apply,
+        Role::Master | Role::Worker | Role::LoadBalancer => kubeadm::Upgrade::Node,
+    }
+}

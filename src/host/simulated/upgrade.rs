@@ -1,0 +1,501 @@
+//! What an upgrade meets: releases, drains, HAProxy's runtime state and `kubeadm upgrade`.
+
+use serde_json::{Value, json};
+
+use super::api::{Answer, failure};
+use super::jobs::{End, Step, Work};
+use super::kubeadm::{MANIFESTS, PODS, QUORATE, is_master, serve, store_configuration, value_of};
+use super::machine::Machine;
+use super::pods::node_path;
+use super::scripts::{Ended, answer};
+use super::world::World;
+use crate::cluster::budget::Budget;
+use crate::cluster::pod::Pod;
+use crate::cluster::release::COMPONENTS;
+use crate::inventory::Role;
+use crate::inventory::version::KubeVersion;
+
+const IMAGES: &str = "/var/lib/containerd/images";
+const MARKS: &str = "/run/quorate/haproxy";
+
+/// Answers a read-only script; `None`: it is not known here.
+pub(super) fn probe(
+    world: &mut World,
+    host: &str,
+    name: &str,
+    arguments: &[String],
+) -> Option<String> {
+    let first = arguments.first().map(String::as_str).unwrap_or_default();
+    Some(match name {
+        "kubernetes-release" => release(world, host),
+        "kubernetes-releases-offered" => world
+            .offered
+            .iter()
+            .map(|release| format!("{}-1.1\n", release.plain()))
+            .collect(),
+        "release-images-missing" => images_missing(world.machine(host), first),
+        "haproxy-servers" => servers(world, host),
+        "haproxy-server-marks" => marks(world.machine(host)),
+        "certificates" | "status" => String::new(),
+        _ => return None,
+    })
+}
+
+/// Runs a command script; `None`: it is not known here.
+pub(super) fn run(
+    world: &mut World,
+    host: &str,
+    name: &str,
+    arguments: &[String],
+) -> Option<Ended> {
+    let argument = |index: usize| arguments.get(index).cloned().unwrap_or_default();
+    let now = world.now;
+    let done = Some((0, String::new(), String::new()));
+    match name {
+        "haproxy-server-leave" => {
+            let machine = world.machine(host);
+            machine
+                .files
+                .put(format!("{MARKS}/{}", argument(0)), argument(1), 0o644, now);
+            machine.servers_out.insert(argument(0), "MAINT");
+            Some((0, "0\n".to_owned(), String::new()))
+        }
+        "haproxy-server-return" => {
+            let machine = world.machine(host);
+            machine.servers_out.remove(&argument(0));
+            machine.files.remove(&format!("{MARKS}/{}", argument(0)));
+            done
+        }
+        "etcd-transfer-leadership" => {
+            let machine = world.machine(host).clone();
+            let (cluster, _) = world.running(&machine)?;
+            world.etcd.get_mut(cluster)?.leader = argument(1).parse().ok();
+            Some((0, "{}\n200\n".to_owned(), String::new()))
+        }
+        "upgrade-leftovers-remove" => {
+            let files = &mut world.machine(host).files;
+            files.remove_below("/etc/kubernetes/tmp");
+            files.remove(&format!("{QUORATE}/upgraded"));
+            done
+        }
+        "upgrade-snapshot-keep" => {
+            world
+                .machine(host)
+                .files
+                .put(argument(1), "snapshot", 0o600, now);
+            done
+        }
+        _ => None,
+    }
+}
+
+/// The steps of an upgrade's jobs.
+pub(super) fn job_steps(script: &str) -> Option<Vec<Step>> {
+    Some(match script {
+        "release-images-pull" => vec![pull],
+        "etcd-snapshot-save" => vec![save],
+        "etcd-snapshot-trial" => vec![trial],
+        _ => return None,
+    })
+}
+
+const CONTENTS: &str =
+    "hash [{\"HashKV\":{\"hash\":7,\"compact_revision\":1}}]\ncount {\"count\":3}\n";
+
+fn save(world: &mut World, work: &Work) -> End {
+    let status = "status {\"revision\":9}";
+    let text = format!(
+        "{status}\n{CONTENTS}image registry.k8s.io/etcd:3.6.12-0\nsha256 {:064x}\nsize 9\n",
+        9
+    );
+    world.say(&work.host, "etcd-snapshot", text);
+    End::Done
+}
+
+fn trial(world: &mut World, work: &Work) -> End {
+    world.say(&work.host, "etcd-trial", CONTENTS.to_owned());
+    End::Done
+}
+
+/// kubeadm's own order: etcd, the other static pods, what is stored, kubelet's configuration.
+pub(super) fn steps() -> Vec<Step> {
+    vec![
+        mark,
+        check,
+        back_up,
+        upgrade_etcd,
+        etcd_is_back,
+        upgrade_apiserver,
+        apiserver_is_back,
+        upgrade_others,
+        store,
+        finish,
+    ]
+}
+
+fn target(work: &Work) -> Option<KubeVersion> {
+    KubeVersion::find(work.arguments.get(1)?)
+}
+
+fn mark(world: &mut World, work: &Work) -> End {
+    let release = work.arguments.get(1).cloned().unwrap_or_default();
+    world.put(
+        work,
+        &format!("{QUORATE}/upgrading"),
+        format!("{release}\n"),
+        0o644,
+    );
+    End::Done
+}
+
+/// kubeadm must be of the target; `node` follows a master that has stored the release; the pods of two masters are never
+/// upgraded at once.
+fn check(world: &mut World, work: &Work) -> End {
+    let machine = world.machine(&work.host).clone();
+    let kubeadm = machine
+        .packages
+        .get("kubeadm")
+        .and_then(|package| KubeVersion::find(&package.version));
+    if kubeadm != target(work) {
+        return End::Fails(format!("[upgrade/version] kubeadm is {kubeadm:?}"));
+    }
+    let stored = world.live_cluster().and_then(|cluster| {
+        let map = world
+            .etcd
+            .get(cluster)?
+            .objects
+            .get("/api/v1/namespaces/kube-system/configmaps/kubeadm-config")?;
+        KubeVersion::find(&value_of(
+            map.pointer("/data/ClusterConfiguration")?.as_str()?,
+            "kubernetesVersion:",
+        )?)
+    });
+    if work.arguments.first().is_some_and(|verb| verb == "node") && stored != target(work) {
+        return End::Fails(format!("[upgrade] the cluster is still at {stored:?}"));
+    }
+    let others = world
+        .machines
+        .values()
+        .filter(|other| other.name != work.host);
+    let upgrades = |other: &Machine| {
+        other
+            .jobs
+            .values()
+            .any(|job| job.name == "kubeadm-upgrade" && job.status.is_none())
+    };
+    if others
+        .filter(|other| other.role == Role::Master)
+        .any(upgrades)
+    {
+        world.violate("kubeadm upgrade runs on two masters at once".to_owned());
+    }
+    if machine.role == Role::Master && world.in_load_balancers(&work.host) {
+        world.violate(format!(
+            "kubeadm upgrade runs on {} while it gets connections",
+            work.host
+        ));
+    }
+    End::Done
+}
+
+fn back_up(world: &mut World, work: &Work) -> End {
+    if is_master(world, work) {
+        world.put(
+            work,
+            "/etc/kubernetes/tmp/kubeadm-backup-etcd-1/etcd.yaml",
+            "a copy\n",
+            0o600,
+        );
+    }
+    End::Done
+}
+
+fn replace(world: &mut World, work: &Work, pod: &str) {
+    let path = format!("{MANIFESTS}/{pod}.yaml");
+    let old = world
+        .machine(&work.host)
+        .files
+        .text(&path)
+        .unwrap_or_default()
+        .to_owned();
+    let release = work.arguments.get(1).cloned().unwrap_or_default();
+    let image = |line: &str| {
+        let is_image = line.trim_start().starts_with("image:") && pod != "etcd";
+        if is_image {
+            format!("    image: registry.k8s.io/{pod}:{release}")
+        } else {
+            line.to_owned()
+        }
+    };
+    let new: Vec<String> = old.lines().map(image).collect();
+    world.put(work, &path, new.join("\n") + "\n", 0o600);
+    world.machine(&work.host).pods.remove(pod);
+}
+
+fn upgrade_etcd(world: &mut World, work: &Work) -> End {
+    if is_master(world, work) {
+        replace(world, work, "etcd");
+    }
+    End::Done
+}
+
+fn etcd_is_back(world: &mut World, work: &Work) -> End {
+    let machine = world.machine(&work.host).clone();
+    if machine.role != Role::Master || world.running(&machine).is_some() {
+        return End::Done;
+    }
+    End::Waits("[upgrade/etcd] Waiting for etcd to become available".to_owned())
+}
+
+fn upgrade_apiserver(world: &mut World, work: &Work) -> End {
+    if is_master(world, work) {
+        replace(world, work, "kube-apiserver");
+    }
+    End::Done
+}
+
+fn apiserver_is_back(world: &mut World, work: &Work) -> End {
+    if is_master(world, work) {
+        serve(world, work)
+    } else {
+        End::Done
+    }
+}
+
+fn upgrade_others(world: &mut World, work: &Work) -> End {
+    if is_master(world, work) {
+        for pod in PODS.iter().skip(1) {
+            replace(world, work, pod);
+        }
+    }
+    End::Done
+}
+
+fn store(world: &mut World, work: &Work) -> End {
+    if work.arguments.first().is_some_and(|verb| verb == "apply") {
+        return store_configuration(world, work);
+    }
+    End::Done
+}
+
+fn finish(world: &mut World, work: &Work) -> End {
+    let release = work.arguments.get(1).cloned().unwrap_or_default();
+    let files = &world.machine(&work.host).files;
+    let shared = files
+        .get(&format!("{QUORATE}/cluster.yaml"))
+        .map(|file| file.content.clone());
+    if let Some(shared) = shared.filter(|_| files.has(&format!("{QUORATE}/applied"))) {
+        let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(shared));
+        world.put(
+            work,
+            &format!("{QUORATE}/applied"),
+            format!("{digest}\n"),
+            0o644,
+        );
+    }
+    world.put(
+        work,
+        &format!("{QUORATE}/upgraded"),
+        format!("{release}\n"),
+        0o644,
+    );
+    world
+        .machine(&work.host)
+        .files
+        .remove(&format!("{QUORATE}/upgrading"));
+    End::Done
+}
+
+fn pull(world: &mut World, work: &Work) -> End {
+    let release = work.arguments.first().cloned().unwrap_or_default();
+    world.put(work, &format!("{IMAGES}/{release}"), "", 0o644);
+    End::Done
+}
+
+fn images_missing(machine: &Machine, release: &str) -> String {
+    if machine.files.has(&format!("{IMAGES}/{release}")) {
+        return String::new();
+    }
+    format!("registry.k8s.io/kube-proxy:{release}\n")
+}
+
+fn servers(world: &World, host: &str) -> String {
+    let Some(balancer) = world
+        .machines
+        .get(host)
+        .filter(|machine| machine.runs("haproxy"))
+    else {
+        return String::new();
+    };
+    let masters = world
+        .machines
+        .values()
+        .filter(|machine| machine.role == Role::Master);
+    let state = |master: &Machine| match balancer.servers_out.get(&master.name) {
+        Some(out) => out,
+        None if world.serves(master) => "UP",
+        None => "DOWN",
+    };
+    masters
+        .map(|master| {
+            let (backend, state) = (crate::cluster::load_balancer::API_BACKEND, state(master));
+            format!(
+                "haproxy_server_status{{proxy=\"{backend}\",server=\"{}\",state=\"{state}\"}} 1\n",
+                master.name
+            )
+        })
+        .collect()
+}
+
+fn marks(machine: &Machine) -> String {
+    let line = |path: &String| {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        format!(
+            "{name} {}\n",
+            machine.files.text(path).unwrap_or_default().trim()
+        )
+    };
+    machine.files.list(MARKS).iter().map(line).collect()
+}
+
+fn release(world: &mut World, host: &str) -> String {
+    let machine = world.machine(host).clone();
+    let mut lines = Vec::new();
+    for name in ["upgrading", "upgraded"] {
+        if let Some(text) = machine.files.text(&format!("{QUORATE}/{name}")) {
+            lines.push(format!("{name} {}", text.trim()));
+        }
+    }
+    for component in COMPONENTS.iter().chain(&["etcd"]) {
+        if let Some(image) = image(&machine, component) {
+            lines.push(format!("manifest {component} {image}"));
+        }
+    }
+    lines.extend(
+        machine
+            .files
+            .iter()
+            .filter(|(path, _)| path.starts_with("/etc/kubernetes/tmp/"))
+            .map(|(path, _)| format!("leftover {path}")),
+    );
+    if world.serves(&machine) {
+        let tag = image(&machine, "kube-apiserver").unwrap_or_default();
+        let tag = tag.rsplit(':').next().unwrap_or_default().to_owned();
+        lines.push(format!("version 200 {}", json!({ "gitVersion": tag })));
+    }
+    if let Some(cluster) = world.store_seen_by(&machine) {
+        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{host}");
+        lines.push(format!(
+            "pods {}",
+            answer(world.ask(cluster, "GET", &path, None))
+        ));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn image(machine: &Machine, component: &str) -> Option<String> {
+    value_of(
+        machine
+            .files
+            .text(&format!("{MANIFESTS}/{component}.yaml"))?,
+        "image:",
+    )
+}
+
+impl World {
+    /// What a job prints in the end.
+    fn say(&mut self, host: &str, job: &str, text: String) {
+        if let Some(job) = self.machine(host).jobs.get_mut(job) {
+            job.output = text;
+        }
+    }
+
+    /// Whether a load balancer sends connections to a master while there is another one that could take them.
+    fn in_load_balancers(&self, master: &str) -> bool {
+        let gets = |balancer: &Machine| {
+            balancer.runs("haproxy") && !balancer.servers_out.contains_key(master)
+        };
+        let others = self
+            .machines
+            .values()
+            .filter(|machine| machine.name != master && self.serves(machine))
+            .count();
+        others > 0
+            && self
+                .machines
+                .values()
+                .filter(|machine| machine.role == Role::LoadBalancer)
+                .any(gets)
+    }
+
+    /// The pods on a node: mirrors of its manifests, and what the scheduler put there.
+    pub(super) fn pods_on(&self, cluster: usize, node: &str) -> Vec<Value> {
+        let mirror = |component: &str| {
+            let image = image(self.machines.get(node)?, component)?;
+            Some(json!({
+                "metadata": { "namespace": "kube-system", "name": format!("{component}-{node}"),
+                    "labels": { "component": component }, "annotations": { "kubernetes.io/config.mirror": "1" } },
+                "spec": { "nodeName": node, "containers": [{ "image": image }] },
+                "status": { "phase": "Running", "containerStatuses": [{ "ready": true }] },
+            }))
+        };
+        let mirrors = COMPONENTS.iter().filter_map(|component| mirror(component));
+        let objects = self.etcd.get(cluster).map(|cluster| &cluster.objects);
+        let is_here = |(path, pod): &(&String, &Value)| {
+            path.contains("/pods/")
+                && pod.pointer("/spec/nodeName").and_then(Value::as_str) == Some(node)
+        };
+        let scheduled = objects
+            .into_iter()
+            .flatten()
+            .filter(is_here)
+            .map(|(_, pod)| pod.clone());
+        mirrors.chain(scheduled).collect()
+    }
+
+    /// Evicts a pod unless a budget forbids it; its controller makes another one on a Node that takes pods.
+    pub(super) fn evict(&mut self, cluster: usize, path: &str) -> Answer {
+        let number = self.number();
+        let Some(state) = self.etcd.get_mut(cluster) else {
+            return failure(500, "no storage");
+        };
+        let Some(pod) = state.objects.get(path).cloned() else {
+            return failure(404, "not found");
+        };
+        let budgets: Vec<&Value> = state
+            .objects
+            .iter()
+            .filter(|(path, _)| path.contains("/poddisruptionbudgets/"))
+            .map(|(_, budget)| budget)
+            .collect();
+        let budgets =
+            Budget::parse_list(&json!({ "items": budgets }).to_string()).unwrap_or_default();
+        let parsed = Pod::parse_list(&json!({ "items": [pod] }).to_string()).unwrap_or_default();
+        let forbids =
+            |budget: &Budget| budget.allowed == 0 && parsed.iter().any(|pod| budget.covers(pod));
+        if budgets.iter().any(forbids) {
+            return failure(
+                429,
+                "Cannot evict pod as it would violate the pod's disruption budget.",
+            );
+        }
+        state.objects.remove(path);
+        if parsed.iter().any(|pod| pod.owner.is_some()) {
+            let home = state.objects.iter().find_map(|(path, node)| {
+                let takes = node.pointer("/spec/unschedulable").is_none()
+                    && node.pointer("/spec/taints").is_none();
+                path.strip_prefix(node_path("").as_str())
+                    .filter(|_| takes)
+                    .map(str::to_owned)
+            });
+            let mut again = pod;
+            again["metadata"]["name"] = json!(format!("pod-{number}"));
+            again["spec"]["nodeName"] = json!(home);
+            let (directory, _) = path.rsplit_once('/').unwrap_or((path, ""));
+            state
+                .objects
+                .insert(format!("{directory}/pod-{number}"), again);
+        }
+        (201, "{}".to_owned())
+    }
+}
