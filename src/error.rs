@@ -97,6 +97,20 @@ pub enum Error {
         /// 4: a host was not reached; else 6.
         code: u8,
     },
+    /// A rehearsal could not be held: without any fault, the operation fails on simulated hosts.
+    #[error("{operation} fails on simulated hosts: {why}")]
+    Rehearsal {
+        /// Its command.
+        operation: &'static str,
+        /// What it said.
+        why: String,
+    },
+    /// A rehearsal broke a promise; already shown.
+    #[error("{} of the rehearsal broke a promise", count(*broken, "case"))]
+    Broken {
+        /// How many.
+        broken: usize,
+    },
     /// The local computer: files, terminal.
     #[error("failed to {doing}")]
     Local {
@@ -157,6 +171,8 @@ impl Error {
             | Self::Read { .. }
             | Self::Engine(_)
             | Self::Failed { .. }
+            | Self::Rehearsal { .. }
+            | Self::Broken { .. }
             | Self::Judge { .. } => 6,
             Self::Degraded { code, .. } | Self::Exec { code, .. } => *code,
             Self::Pending => 8,

@@ -116,6 +116,7 @@ impl Playbook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::torture::torture_text;
 
     #[test]
     fn every_embedded_playbook_loads() {
@@ -129,6 +130,15 @@ mod tests {
         Playbook::parse(Utf8Path::new("x.yaml"), text)
             .expect_err("it is refused")
             .to_string()
+    }
+
+    #[test]
+    fn no_playbook_makes_the_parser_panic() {
+        let text = Embedded::get("provision.yaml").expect("embedded");
+        let text = String::from_utf8_lossy(&text.data).into_owned();
+        torture_text("playbooks", &[&text, "name: x\nplays: []\n"], |text| {
+            let _ = Playbook::parse(Utf8Path::new("x.yaml"), text);
+        });
     }
 
     #[test]

@@ -6,19 +6,34 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+tokio::task_local! {
+    static ELSEWHERE: Utf8PathBuf;
+}
+
 /// The state directory of a cluster.
 #[must_use]
 pub fn cluster_dir(cluster: &str) -> Utf8PathBuf {
+    root().join("quorate").join(cluster)
+}
+
+/// Carries out `future` with its state below `root`: a rehearsal must not touch what real runs left.
+pub async fn kept_below<F: Future>(root: &Utf8Path, future: F) -> F::Output {
+    ELSEWHERE.scope(root.to_owned(), future).await
+}
+
+fn root() -> Utf8PathBuf {
     let set = |name: &str| {
         std::env::var(name)
             .ok()
             .filter(|value| value.starts_with('/'))
             .map(Utf8PathBuf::from)
     };
-    let base = set("XDG_STATE_HOME")
+    ELSEWHERE
+        .try_with(Clone::clone)
+        .ok()
+        .or_else(|| set("XDG_STATE_HOME"))
         .or_else(|| set("HOME").map(|home| home.join(".local/state")))
-        .unwrap_or_else(|| Utf8PathBuf::from("/var/lib"));
-    base.join("quorate").join(cluster)
+        .unwrap_or_else(|| Utf8PathBuf::from("/var/lib"))
 }
 
 /// Makes a directory and its parents, readable by their owner only.

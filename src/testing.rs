@@ -1,5 +1,7 @@
 //! A small world for unit tests of actions: an inventory, the templates and whatever was read of a host.
 
+pub(crate) mod torture;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 

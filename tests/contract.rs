@@ -1,19 +1,13 @@
 //! What every action promises, on simulated hosts: a bare host needs it, applying it is proved by its own check, and applying
 //! it again changes nothing. The actions come from the provision playbook, so a new one is covered or fails here.
 
-#![expect(
-    clippy::case_sensitive_file_extension_comparisons,
-    clippy::needless_pass_by_value,
-    reason = "a test that meets something else may panic, and says it shortly"
-)]
-
 mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Bench, End, tail, with_clock};
+use common::{Bench, End, Run, tail, with_clock};
 use quorate::action::AnyAction;
-use quorate::engine::event::{Event, Outcome, Record};
+use quorate::engine::event::{Event, Outcome};
 use quorate::engine::reader::Reader;
 use quorate::operation::forecast::forecast;
 
@@ -41,11 +35,11 @@ fn a_bare_host_needs_every_action() {
     let reader = Reader::new(&hosts);
     let pending = with_clock(async {
         bench
-            .session
+            .session()
             .read(&bench.plan, &hosts, &reader)
             .await
             .expect("read");
-        forecast(&bench.session, &bench.plan, &reader.fleet()).expect("judged")
+        forecast(bench.session(), &bench.plan, &reader.fleet()).expect("judged")
     });
     let mut needed: BTreeMap<String, bool> = BTreeMap::new();
     for play in &bench.plan.plays {
@@ -68,17 +62,22 @@ fn a_bare_host_needs_every_action() {
 #[test]
 fn what_was_applied_is_proved_and_not_applied_again() {
     let bench = Bench::new("provision");
-    let simulation = bench.simulation();
     with_clock(async {
-        let (end, first) = bench.run(&simulation).await;
-        assert!(matches!(end, End::Done { .. }), "{end:?}\n{}", tail(&first));
-        let (end, second) = bench.run(&simulation).await;
+        let first = bench.run().await;
         assert!(
-            matches!(end, End::Done { changed: 0, .. }),
-            "{end:?}\n{}",
+            matches!(first.end, End::Done { .. }),
+            "{:?}\n{}",
+            first.end,
+            tail(&first)
+        );
+        let second = bench.run().await;
+        assert!(
+            matches!(second.end, End::Done { changed: 0, .. }),
+            "{:?}\n{}",
+            second.end,
             tail(&second)
         );
-        let (first, second) = (outcomes(&first.records()), outcomes(&second.records()));
+        let (first, second) = (outcomes(&first), outcomes(&second));
         for play in &bench.plan.plays {
             for (index, step) in play.steps.iter().enumerate() {
                 for host in &play.hosts {
@@ -102,10 +101,9 @@ fn what_was_applied_is_proved_and_not_applied_again() {
 #[test]
 fn every_action_changed_something_somewhere() {
     let bench = Bench::new("provision");
-    let simulation = bench.simulation();
-    let (end, said) = with_clock(bench.run(&simulation));
-    assert!(matches!(end, End::Done { .. }), "{end:?}");
-    let outcomes = outcomes(&said.records());
+    let run = with_clock(bench.run());
+    assert!(matches!(run.end, End::Done { .. }), "{:?}", run.end);
+    let outcomes = outcomes(&run);
     let mut changed: BTreeMap<String, bool> = BTreeMap::new();
     for play in &bench.plan.plays {
         for (index, step) in play.steps.iter().enumerate() {
@@ -133,8 +131,8 @@ fn every_action_changed_something_somewhere() {
     );
 }
 
-fn outcomes(records: &[Record]) -> BTreeMap<String, Outcome> {
-    let finished = records.iter().filter_map(|record| match &record.event {
+fn outcomes(run: &Run) -> BTreeMap<String, Outcome> {
+    let finished = run.events().filter_map(|event| match event {
         Event::TaskFinished { task, outcome, .. } => Some((task.to_string(), outcome.clone())),
         _ => None,
     });

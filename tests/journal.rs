@@ -1,9 +1,7 @@
 //! The journal: old ones stay readable, a torn one is read as far as it goes, and none is needed to run again.
 
 #![expect(
-    clippy::case_sensitive_file_extension_comparisons,
     clippy::indexing_slicing,
-    clippy::needless_pass_by_value,
     reason = "a test that meets something else may panic, and says it shortly"
 )]
 
@@ -11,8 +9,8 @@ mod common;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use common::{Bench, End, tail, with_clock};
-use quorate::engine::event::{Event, FORMAT, RunId};
-use quorate::engine::journal::{self, Journal};
+use quorate::engine::event::{Event, FORMAT, TaskId};
+use quorate::engine::journal;
 use quorate::host::simulated::faults::{Fault, What, When};
 
 /// What every quorate of format 1 may have written; never to be edited, only joined by samples of later formats.
@@ -67,48 +65,40 @@ fn an_event_of_a_later_quorate_is_passed_over() {
     assert_eq!(record.event, Event::Unknown);
 }
 
-/// Whatever the journal holds when the operator dies, it names the tasks under way, and running again does the rest.
+/// Whatever the journal holds when the operator dies, it names the tasks under way, and running again says so and does the
+/// rest.
 #[test]
 fn a_run_that_died_with_its_journal_is_continued() {
-    let bench = Bench::new("provision");
     for call in [20, 60, 115, 170, 215, 285, 310] {
-        bench.forget();
+        let mut bench = Bench::new("provision");
+        bench.stage.keep_journals();
         let simulation = bench.simulation();
-        simulation.world().faults = vec![Fault {
-            call,
-            when: When::After,
-            what: What::OperatorDies,
-        }];
+        simulation.world().faults = vec![Fault::at(call, When::After, What::OperatorDies)];
         with_clock(async {
-            let run = RunId::new();
-            let journal = Journal::create(&bench.session.inventory.name, &run).expect("created");
-            let (end, _) = bench.run_with(&simulation, Some(journal)).await;
-            assert!(matches!(end, End::Died), "call {call}: {end:?}");
-            let records = journal::read(&bench.session.inventory.name, &run).expect("readable");
-            let open = journal::interrupted(&records);
-            let struck = simulation
-                .world()
-                .calls
-                .get(call)
-                .map(|call| call.host.clone());
-            let is_effect = simulation
-                .world()
-                .calls
-                .get(call)
-                .is_some_and(|call| call.kind != quorate::host::simulated::record::Kind::Probe);
+            let run = bench.run().await;
+            assert_eq!(run.end, End::Died, "call {call}");
+            let open = bench.stage.at_computer(async { interrupted(&bench) }).await;
+            let struck = simulation.world().calls.get(call).cloned();
+            let struck = struck.expect("it was called");
+            let is_named = open.iter().any(|(task, _)| task.host == struck.host);
+            assert!(struck.task.is_none() || is_named, "call {call}: {open:?}");
+            let run = bench.run().await;
             assert!(
-                !is_effect
-                    || open
-                        .iter()
-                        .any(|(task, _)| Some(&task.host) == struck.as_ref()),
-                "call {call}: {open:?}"
+                matches!(run.end, End::Done { .. }),
+                "call {call}: {:?}\n{}",
+                run.end,
+                tail(&run)
             );
-            let (end, said) = bench.run(&simulation).await;
-            assert!(
-                matches!(end, End::Done { .. }),
-                "call {call}: {end:?}\n{}",
-                tail(&said)
-            );
+            for (_, step) in open {
+                let says = format!("was interrupted during `{step}`");
+                assert!(run.text().contains(&says), "call {call}: {says}");
+            }
         });
     }
+}
+
+fn interrupted(bench: &Bench) -> Vec<(TaskId, String)> {
+    let cluster = &bench.session().inventory.name;
+    let last = journal::runs(cluster).pop().expect("a journal");
+    journal::interrupted(&journal::read(cluster, &last).expect("readable"))
 }

@@ -1,10 +1,7 @@
 //! The known traps of founding and joining, each set on simulated hosts.
 
 #![expect(
-    clippy::case_sensitive_file_extension_comparisons,
     clippy::indexing_slicing,
-    clippy::map_unwrap_or,
-    clippy::needless_pass_by_value,
     clippy::semicolon_if_nothing_returned,
     reason = "a test that meets something else may panic, and says it shortly"
 )]
@@ -14,8 +11,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Bench, End, tail, with_clock};
-use quorate::host::simulated::Simulation;
-use quorate::host::simulated::faults::{Fault, What, When};
+use quorate::host::simulated::faults::What;
 use quorate::host::simulated::world::World;
 
 /// Provisions, lets something happen, provisions again (as often as a person would) and looks at the end.
@@ -23,71 +19,60 @@ fn after(happens: impl Fn(&Bench, &mut World), look: impl Fn(&World)) {
     let bench = Bench::new("provision");
     let simulation = bench.simulation();
     with_clock(async {
-        provision(&bench, &simulation).await;
+        provision(&bench).await;
         {
             let mut world = simulation.world();
             happens(&bench, &mut world);
             world.settle();
             world.pass(Duration::from_secs(60));
         }
-        provision(&bench, &simulation).await;
+        provision(&bench).await;
         whole(&simulation.world());
         look(&simulation.world());
-        second_run_is_idle(&bench, &simulation).await;
+        second_run_is_idle(&bench).await;
     });
 }
 
 /// Provisions with a fault at a job's step; then again until it is done.
 fn struck(host: &str, job: &str, step: usize, what: What) {
     let bench = Bench::new("provision");
-    let reference = bench.simulation();
-    let call = with_clock(async {
-        provision(&bench, &reference).await;
-        let world = reference.world();
-        let call = world
-            .calls
-            .iter()
-            .find(|call| call.host == host && call.what == job);
-        call.map(|call| call.number)
-            .unwrap_or_else(|| panic!("{job} runs on {host}"))
-    });
-    bench.forget();
     let simulation = bench.simulation();
-    simulation.world().faults = vec![Fault {
-        call,
-        when: When::AfterSteps(step),
-        what,
-    }];
+    let fault = format!("{host}:{what}@{job}+{step}");
+    simulation.world().faults = vec![fault.parse().expect("a fault")];
     with_clock(async {
-        let (first, _) = bench.run(&simulation).await;
-        assert!(!matches!(first, End::Done { .. }), "the fault was not met");
+        let first = bench.run().await;
+        assert!(
+            !matches!(first.end, End::Done { .. }),
+            "the fault was not met"
+        );
         simulation.world().pass(Duration::from_secs(60));
-        provision(&bench, &simulation).await;
+        provision(&bench).await;
         whole(&simulation.world());
-        second_run_is_idle(&bench, &simulation).await;
+        second_run_is_idle(&bench).await;
     });
 }
 
-async fn provision(bench: &Bench, simulation: &Simulation) {
+async fn provision(bench: &Bench) {
     let mut ends = Vec::new();
     for _ in 0..3 {
-        let (end, said) = bench.run(simulation).await;
-        if matches!(end, End::Done { .. }) {
+        let run = bench.run().await;
+        if matches!(run.end, End::Done { .. }) {
             return;
         }
-        ends.push(format!("{end:?}\n{}", tail(&said)));
-        simulation.world().pass(Duration::from_secs(30));
+        ends.push(format!("{:?}\n{}", run.end, tail(&run)));
+        bench.simulation().world().pass(Duration::from_secs(30));
     }
     panic!("{}", ends.join("\nthen "));
 }
 
-async fn second_run_is_idle(bench: &Bench, simulation: &Simulation) {
-    simulation.world().pass(Duration::from_secs(600));
-    let (end, said) = bench.run(simulation).await;
+async fn second_run_is_idle(bench: &Bench) {
+    bench.simulation().world().pass(Duration::from_secs(600));
+    let run = bench.run().await;
     assert!(
-        matches!(end, End::Done { changed: 0, .. }),
-        "{end:?}\n{}",
-        tail(&said)
+        matches!(run.end, End::Done { changed: 0, .. }),
+        "{:?}\n{}",
+        run.end,
+        tail(&run)
     );
 }
 
@@ -162,7 +147,7 @@ fn a_node_of_a_replaced_worker_does_not_stop_the_new_one() {
         |bench, world| {
             world.replace(
                 "worker1",
-                bench.session.inventory.node("worker1").expect("there"),
+                bench.session().inventory.node("worker1").expect("there"),
             )
         },
         |world| {
@@ -185,7 +170,9 @@ fn a_node_of_a_replaced_worker_does_not_stop_the_new_one() {
 fn a_master_that_was_replaced_by_a_blank_machine_joins_in_its_place() {
     for host in ["master1", "master3"] {
         after(
-            |bench, world| world.replace(host, bench.session.inventory.node(host).expect("there")),
+            |bench, world| {
+                world.replace(host, bench.session().inventory.node(host).expect("there"))
+            },
             |world| assert_eq!(world.cas, 1, "one CA"),
         );
     }
@@ -194,7 +181,7 @@ fn a_master_that_was_replaced_by_a_blank_machine_joins_in_its_place() {
 #[test]
 fn a_load_balancer_that_was_replaced_is_made_again() {
     after(
-        |bench, world| world.replace("lb1", bench.session.inventory.node("lb1").expect("there")),
+        |bench, world| world.replace("lb1", bench.session().inventory.node("lb1").expect("there")),
         |world| assert_eq!(world.vip_holders().len(), 1),
     );
 }

@@ -235,9 +235,10 @@ fn change(cx: &Context<'_>, start: Start) -> Change {
         client_url(cx.node.address),
         peer_url(cx.node.address)
     );
-    match start {
+    let change = match start {
         Start::Fresh => Change::new(format!("found the cluster {} on {name}, {what}", cx.inventory.name)),
         Start::Continued => Change::new(format!("finish founding the cluster {} on {name}, {what}", cx.inventory.name))
             .found(format!("a kubeadm init on {name} did not finish: it is done again, with the CA that it made")),
-    }
+    };
+    change.without_way_back("its CA is the cluster's from here on")
 }

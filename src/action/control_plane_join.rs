@@ -131,6 +131,7 @@ fn change(cx: &Context<'_>) -> Change {
         client_url(address),
         peer_url(address)
     ))
+    .without_way_back("etcd counts it as a member from here on")
 }
 
 /// What a bare host's earlier life left with the others.

@@ -190,6 +190,9 @@ pub struct Change {
     /// Files that it writes, so that a forecast knows which services would be reloaded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub touches: Vec<Utf8PathBuf>,
+    /// Why there is no way back from it, if there is none: what it would take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_way_back: Option<String>,
 }
 
 impl Change {
@@ -201,6 +204,7 @@ impl Change {
             diff: None,
             found: Vec::new(),
             touches: Vec::new(),
+            no_way_back: None,
         }
     }
 
@@ -215,6 +219,13 @@ impl Change {
     #[must_use]
     pub fn found(mut self, line: impl Into<String>) -> Self {
         self.found.push(line.into());
+        self
+    }
+
+    /// Says that there is no way back from it, and why.
+    #[must_use]
+    pub fn without_way_back(mut self, why: impl Into<String>) -> Self {
+        self.no_way_back = Some(why.into());
         self
     }
 

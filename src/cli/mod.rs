@@ -8,6 +8,7 @@ mod lab;
 mod plan;
 mod probe_scripts;
 mod provision;
+mod rehearse;
 mod render;
 mod runs;
 mod schema;
@@ -59,6 +60,8 @@ enum Command {
     Provision(provision::Args),
     /// Bring a running cluster to another release, one minor and one master at a time
     Upgrade(upgrade::Args),
+    /// Carry an operation out on simulated hosts, with any fault; touches no host
+    Rehearse(rehearse::Args),
     /// Show load balancers, apiservers, etcd, nodes and certificates
     Status(status::Args),
     /// Back up etcd and all that a bare machine needs, proved by a trial restore
@@ -144,6 +147,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Plan(args) => block_on(args.run()),
         Command::Provision(args) => block_on(args.run()),
         Command::Upgrade(args) => block_on(args.run()),
+        Command::Rehearse(args) => args.run(),
         Command::Status(args) => block_on(args.run()),
         Command::Backup(args) => block_on(args.run()),
         Command::Exec(args) => block_on(args.run()),

@@ -235,7 +235,7 @@ impl<'a> Sample<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::testing::torture::torture_text;
 
     fn states(text: &str) -> Vec<(String, String, String)> {
         parse(text)
@@ -295,10 +295,14 @@ haproxy_server_weight{proxy="kube_apiserver",server="master3"} 1
         }
     }
 
-    proptest! {
-        #[test]
-        fn garbage_never_panics(text in "(?s).{0,300}") {
-            let _ = parse(&text);
-        }
+    #[test]
+    fn no_statistics_make_the_parser_panic() {
+        let good = [
+            "haproxy_server_status{proxy=\"k\",server=\"a\"} 1\nhaproxy_server_status{proxy=\"k\",server=\"b\"} 0\n",
+            "haproxy_server_status{proxy=\"k8s\",server=\"master1\",state=\"UP\"} 1\nhaproxy_server_check_status{proxy=\"k8s\",server=\"master1\",state=\"L7OK\"} 1\n",
+        ];
+        torture_text("HAProxy statistics", &good, |text| {
+            let _ = parse(text);
+        });
     }
 }

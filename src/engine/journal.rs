@@ -147,6 +147,7 @@ mod tests {
     use super::*;
     use crate::action::Change;
     use crate::engine::event::Outcome;
+    use crate::testing::torture::torture_text;
 
     fn record(event: Event) -> Record {
         Record {
@@ -181,6 +182,18 @@ mod tests {
             duration_ms: 1,
             waited_ms: 1,
         })
+    }
+
+    #[test]
+    fn no_line_makes_the_parser_panic() {
+        let lines: Vec<String> = [started(), finished()]
+            .iter()
+            .map(|it| serde_json::to_string(it).expect("serialises"))
+            .collect();
+        let good: Vec<&str> = lines.iter().map(String::as_str).collect();
+        torture_text("journal lines", &good, |line| {
+            let _ = parse(line);
+        });
     }
 
     #[test]

@@ -79,3 +79,21 @@ fn warnings(source: &Source, mut findings: Findings) -> Vec<Warning> {
 pub fn json_schema() -> Value {
     schemars::schema_for!(Spec).to_value()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::torture::torture_text;
+
+    #[test]
+    fn no_inventory_makes_the_parser_panic() {
+        let good = [
+            include_str!("../../inventory/ha.yaml"),
+            include_str!("../../inventory/lab.yaml"),
+            include_str!("../../inventory/minimal.yaml"),
+        ];
+        torture_text("inventories", &good, |text| {
+            let _ = Inventory::from_text(Utf8Path::new("inventory.yaml"), text);
+        });
+    }
+}

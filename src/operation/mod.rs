@@ -1,6 +1,7 @@
 //! One file per command: what it reads, what it refuses, which playbook it walks, what must be true at the end.
 
 pub mod backup;
+pub mod desk;
 pub mod exec;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -10,6 +11,7 @@ pub mod plan;
 pub mod preflight;
 pub mod probe_scripts;
 pub mod provision;
+pub mod rehearse;
 pub mod render;
 pub mod runs;
 pub mod status;
@@ -19,12 +21,13 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use desk::Desk;
+
 use crate::action::{Action as _, Context, Fleet, Scope};
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
 use crate::error::Error;
 use crate::host::Hosts;
-
 use crate::host::error::HostError;
 use crate::host::host_key::NewHostKeys;
 use crate::host::probe::Probe;
@@ -67,6 +70,8 @@ pub struct Session {
     pub templates: Templates,
     /// The hosts that `--on` selects.
     pub selector: Selector,
+    /// Where the operation is carried out from.
+    pub desk: Desk,
 }
 
 impl Session {
@@ -88,6 +93,7 @@ impl Session {
             inventory,
             templates,
             selector,
+            desk: Desk::Real,
         })
     }
 
@@ -111,6 +117,9 @@ impl Session {
         nodes: &[&Node],
         meter: &Arc<Meter>,
     ) -> (Hosts, Vec<(String, HostError)>) {
+        if let Desk::Rehearsal(rehearsal) = &self.desk {
+            return (meter.wrap(&rehearsal.simulation.connect(nodes)), Vec::new());
+        }
         let new_host_keys = if self.settings.accept_new_host_keys {
             NewHostKeys::Accept
         } else {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::desk::Desk;
 use super::forecast::{Pending, Verdict, forecast};
 use super::{Session, preflight};
 use crate::engine::event::{Event, RunId, RunResult};
@@ -19,7 +20,6 @@ use crate::engine::journal::{self, Journal};
 use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
-use crate::engine::stop::Stop;
 use crate::engine::{Engine, EngineError, Summary};
 use crate::error::Error;
 use crate::host::Hosts;
@@ -80,7 +80,7 @@ pub(super) async fn carry_out(session: &Session, work: &Work<'_>) -> Result<(), 
     let run = RunId::new();
     let found = interrupted_before(&session.inventory.name);
     let events = open_events(session, &run)?;
-    let stop = Stop::on_signals();
+    let stop = session.desk.stop();
     let owner = lock::owner();
     events
         .emit(started(session, work, &run))
@@ -211,7 +211,15 @@ fn interrupted_before(cluster: &str) -> Vec<(String, String)> {
 }
 
 fn open_events(session: &Session, run: &RunId) -> Result<Events, Error> {
-    let journal = Journal::create(&session.inventory.name, run).map_err(EngineError::from)?;
+    let cluster = &session.inventory.name;
+    let journal = |()| Journal::create(cluster, run).map_err(EngineError::from);
+    if let Desk::Rehearsal(rehearsal) = &session.desk {
+        let journal = rehearsal.keeps_journals.then_some(()).map(journal);
+        return Ok(Events::new(
+            journal.transpose()?,
+            vec![Box::new(rehearsal.heard.clone())],
+        ));
+    }
     let mut listeners: Vec<Box<dyn Listener>> = vec![screen()];
     if let Some(path) = &session.settings.events {
         let failed = |source| Error::Local {
@@ -220,7 +228,7 @@ fn open_events(session: &Session, run: &RunId) -> Result<Events, Error> {
         };
         listeners.push(Box::new(EventsFile::create(path).map_err(failed)?));
     }
-    Ok(Events::new(Some(journal), listeners))
+    Ok(Events::new(Some(journal(())?), listeners))
 }
 
 fn summary_of(verdict: &Verdict) -> String {

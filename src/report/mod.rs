@@ -22,10 +22,25 @@ pub enum Format {
     Json,
 }
 
+tokio::task_local! {
+    static UNHEARD: ();
+}
+
+/// Carries out `future`; nothing that it prints is shown: a rehearsal tells of a run in its own way.
+pub async fn unheard<F: Future>(future: F) -> F::Output {
+    UNHEARD.scope((), future).await
+}
+
+fn is_heard() -> bool {
+    UNHEARD.try_with(|()| ()).is_err()
+}
+
 /// Prints to standard output. Whoever reads it may go away (`| head`): that is not an error.
 pub fn print(text: &str) {
-    let mut out = anstream::stdout();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if is_heard() {
+        let mut out = anstream::stdout();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
 }
 
 /// [`print`] with a newline.
@@ -35,8 +50,10 @@ pub fn println(text: &str) {
 
 /// Prints to standard error. Whoever reads it may go away too (`2>&1 | head`): a run goes on without.
 pub fn eprint(text: &str) {
-    let mut out = anstream::stderr();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if is_heard() {
+        let mut out = anstream::stderr();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
 }
 
 /// [`eprint`] with a newline.

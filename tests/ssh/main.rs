@@ -3,9 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod host_keys;
+mod hostile;
 mod login;
 mod requests;
 mod routes;
+#[path = "../server/mod.rs"]
+mod server;
 mod speed;
 #[path = "../sshd/mod.rs"]
 mod sshd;

@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::torture::torture_text;
 
 const ONE: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOC2v9fW+uc4+TS7GeUyE7cc7FAHfSMfdg/x7VKuuEN9";
@@ -216,11 +217,21 @@ proptest! {
     ) {
         prop_assert_eq!(matches_pattern(&pattern, &name), matches_slowly(&pattern, &name));
     }
+}
 
-    #[test]
-    fn no_line_makes_the_parser_panic(text in "\\PC*") {
-        verdict(&text, "a", 22);
-    }
+#[test]
+fn no_known_hosts_make_the_parser_panic() {
+    let lines = [
+        format!("a,b {ONE}\n"),
+        format!("[a]:22 {TWO}\n@revoked * {ONE}\n"),
+        format!("@cert-authority *.example {ONE}\n# comment\n|1|c2FsdA==|aGFzaA== {TWO}\n"),
+    ];
+    let good: Vec<&str> = lines.iter().map(String::as_str).collect();
+    torture_text("known_hosts", &good, |text| {
+        let mut known = KnownKeys::default();
+        known.read(text, "known_hosts".into(), "a", 22);
+        let _ = known.judge(&key(ONE));
+    });
 }
 
 fn matches_slowly(pattern: &str, name: &str) -> bool {

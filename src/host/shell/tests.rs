@@ -19,6 +19,7 @@ use super::*;
 use crate::host::command::{Command, Script, Status};
 use crate::host::file::RemoteFile;
 use crate::host::probe::{FileContent, FileReading, Probe, Readings};
+use crate::testing::torture::torture;
 
 /// The shells that hosts have as `/bin/sh`.
 const SHELLS: &[&[&str]] = &[&["dash"], &["busybox", "sh"], &["bash", "--posix"]];
@@ -123,17 +124,42 @@ proptest! {
             prop_assert_eq!(state.mode, 0o640);
         }
     }
+}
 
-    #[test]
-    fn no_answer_makes_the_reader_panic(answer in prop::collection::vec(any::<u8>(), 0..300)) {
-        let nonce = Nonce("n".to_owned());
-        let probes = [Probe::Machine, Probe::File("/a".into())];
-        let questions = Questions::of(&probes);
-        let _ = reading::parse(&questions, &nonce, &answer);
-        let _ = file::parse(&nonce, &answer);
-        let _ = job::parse(&nonce, &answer);
-        let _ = lock::parse(&nonce, &answer);
-    }
+/// The good answers are this computer's own: systemd or not, dpkg or not.
+#[test]
+fn no_answer_makes_a_reader_panic() {
+    let nonce = Nonce("0123456789abcdef0123456789abcdef".to_owned());
+    let probes = [
+        Probe::Machine,
+        Probe::File("/etc/hosts".into()),
+        Probe::Digest("/etc/passwd".into()),
+        Probe::File("/absent".into()),
+        Probe::Package("dash".to_owned()),
+        Probe::Unit("cron.service".to_owned()),
+        Probe::Sysctl("net.ipv4.ip_forward".to_owned()),
+        Probe::Script(Script::new("test", "echo said; exit 3")),
+    ];
+    let questions = Questions::of(&probes);
+    let output = execute(SHELLS[0], &questions.compile(nonce.clone()).text);
+    let probed = answer(&output, &nonce);
+    assert!(reading::parse(&questions, &nonce, &probed).is_ok());
+    let frames = |text: &str| text.replace("NONCE", nonce.as_str()).into_bytes();
+    let others = [
+        frames("\nNONCE written\n\nNONCE end\n"),
+        frames("\nNONCE refused 1 check 3\nsome output\n\nNONCE end\n"),
+        frames("\nNONCE job started\n\nNONCE ended 0\noutput\n\nNONCE end\n"),
+        frames("\nNONCE disarmed\n\nNONCE end\n"),
+        frames("\nNONCE locked\nops@desk\n\nNONCE end\n"),
+    ];
+    let good: Vec<&[u8]> = others.iter().chain([&probed]).map(Vec::as_slice).collect();
+    torture("answers of hosts", &good, |bytes| {
+        let _ = reading::parse(&questions, &nonce, bytes);
+        let _ = file::parse(&nonce, bytes);
+        let _ = job::parse(&nonce, bytes);
+        let _ = lock::parse(&nonce, bytes);
+        let _ = undo::parse(&nonce, bytes);
+    });
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl Door {
         let answer = if kind == Kind::Probe {
             effect(&mut world, number)
         } else {
-            let before = world.voters();
+            let before = world.standing();
             let answer = effect(&mut world, number);
             world.settle();
             world.judge(&what, &before);
@@ -95,7 +95,7 @@ impl Door {
             return false;
         };
         world.strike(what, &self.host, self.operator);
-        true
+        what.cuts()
     }
 
     /// The dead call nobody and hear nothing.
@@ -132,6 +132,14 @@ impl Door {
 
     fn put(&self, world: &mut World, file: &RemoteFile) -> Result<(), HostError> {
         let now = world.now;
+        if world.machine(&self.host).is_full {
+            return Err(HostError::Command {
+                host: self.host.clone(),
+                command: format!("write {}", file.path),
+                status: "Code(1)".to_owned(),
+                output: super::files::FULL.to_owned(),
+            });
+        }
         if let Some(check) = &file.check {
             let refused = scripts::check_file(world, &self.host, check, file);
             refused.map_err(|output| HostError::FileRefused {
@@ -225,6 +233,7 @@ impl World {
             host: host.to_owned(),
             kind: request.kind,
             what: request.what,
+            task: self.task_of(host),
             steps: 0,
             open: request.open,
         });

@@ -7,6 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::host::probe::{FileContent, FileReading, FileState};
 
+/// What a full disk says.
+pub(super) const FULL: &str = "No space left on device";
+
 /// A regular file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {

@@ -4,6 +4,13 @@ use std::collections::BTreeSet;
 
 use super::machine::Machine;
 use super::world::World;
+use crate::inventory::Role;
+
+/// How everything stands that a call of ours must not harm.
+pub(super) struct Standing {
+    voters: Vec<(usize, u64, bool)>,
+    vip_is_held: bool,
+}
 
 impl World {
     /// Notes what must never be: two holders of the virtual IP, two CAs, two etcd clusters that live.
@@ -30,8 +37,16 @@ impl World {
         }
     }
 
-    /// How the voters of every cluster stand: who runs.
-    pub(super) fn voters(&self) -> Vec<(usize, u64, bool)> {
+    /// How everything stands that a call of ours must not harm.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            voters: self.voters(),
+            vip_is_held: !self.vip_holders().is_empty(),
+        }
+    }
+
+    /// Voters of every cluster: which cluster, which member, whether it runs.
+    fn voters(&self) -> Vec<(usize, u64, bool)> {
         let mut voters = Vec::new();
         for (index, cluster) in self.etcd.iter().enumerate() {
             for member in cluster.members.iter().filter(|member| !member.is_learner) {
@@ -45,8 +60,22 @@ impl World {
         voters
     }
 
-    /// Judges what a call of ours did to etcd: it must not stop a voter while another one is down, and not cost quorum.
-    pub(super) fn judge(&mut self, what: &str, before: &[(usize, u64, bool)]) {
+    /// Judges what a call of ours did: it must not stop a voter of etcd while another one is down, not cost etcd its quorum,
+    /// and not leave the virtual IP without a holder while a load balancer lives that could hold it.
+    pub(super) fn judge(&mut self, what: &str, before: &Standing) {
+        self.judge_etcd(what, &before.voters);
+        if before.vip_is_held && self.vip_holders().is_empty() {
+            let living = self
+                .machines
+                .values()
+                .filter(|machine| machine.role == Role::LoadBalancer && machine.is_up());
+            if living.count() > 1 {
+                self.violate(format!("`{what}` left the virtual IP without a holder"));
+            }
+        }
+    }
+
+    fn judge_etcd(&mut self, what: &str, before: &[(usize, u64, bool)]) {
         let after = self.voters();
         for cluster in 0..self.etcd.len() {
             let of = |list: &[(usize, u64, bool)]| -> Vec<(u64, bool)> {

@@ -10,6 +10,9 @@ use crate::host::job::Job;
 /// How long a step takes.
 const STEP_US: u64 = 1_000_000;
 
+/// What a slow disk makes of it.
+const SLOW_STEP_US: u64 = 10 * STEP_US;
+
 /// How long a step may wait for something.
 const PATIENCE_US: u64 = 240_000_000;
 
@@ -126,14 +129,25 @@ impl World {
     /// Makes the step of a machine's job that is due.
     pub(super) fn run_job_step(&mut self, host: &str) {
         let now = self.now;
+        let machine = self.machine(host);
+        let takes = if machine.is_slow {
+            SLOW_STEP_US
+        } else {
+            STEP_US
+        };
+        let is_full = machine.is_full;
         let due = |job: &&mut RunningJob| job.status.is_none() && job.due <= now;
-        let Some(job) = self.machine(host).jobs.values_mut().find(due) else {
+        let Some(job) = machine.jobs.values_mut().find(due) else {
             return;
         };
-        job.due = now + STEP_US;
+        job.due = now + takes;
         let (name, work, step) = (job.name, job.work.clone(), job.steps.get(job.made).copied());
-        let before = self.voters();
-        let end = step.map_or(End::Done, |step| step(self, &work));
+        let before = self.standing();
+        let end = match step {
+            _ if is_full => End::Fails(super::files::FULL.to_owned()),
+            Some(step) => step(self, &work),
+            None => End::Done,
+        };
         self.settle();
         self.judge(name, &before);
         self.note_end(host, name, end);

@@ -64,6 +64,10 @@ pub struct Machine {
     pub holds_vip: bool,
     /// Servers that were taken out of its running HAProxy, with their state.
     pub servers_out: BTreeMap<String, &'static str>,
+    /// Whether its disk is slow.
+    pub is_slow: bool,
+    /// Whether its disk is full.
+    pub is_full: bool,
     /// Whether kubelet has registered its Node since it started: it does so once.
     pub is_registered: bool,
 }
@@ -105,6 +109,8 @@ impl Machine {
             pods: BTreeMap::new(),
             holds_vip: false,
             servers_out: BTreeMap::new(),
+            is_slow: false,
+            is_full: false,
             is_registered: false,
         };
         let hosts = "127.0.0.1 localhost\n";

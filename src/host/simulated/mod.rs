@@ -8,7 +8,8 @@
 //!
 //! # Faults
 //! Every remote call has a number. [`Fault`](faults::Fault) names what goes wrong at which: the connection is lost before or
-//! after the call took effect, the host reboots, or the operator's process dies. Tests walk over all of them.
+//! after the call took effect, the host's power is cut, the operator's process dies, and more. Tests and
+//! [`rehearse`](crate::operation::rehearse) walk over all of them.
 //!
 //! # Time
 //! The world's clock follows tokio's, so a test with paused time waits for nothing; each call costs a few milliseconds, a
@@ -51,9 +52,10 @@ mod upgrade;
 pub mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{Host, Hosts};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Node};
 use world::World;
 
 /// A world that tests hold on to while operators come and go.
@@ -82,16 +84,35 @@ impl Simulation {
     /// Connects a new operator to all machines.
     #[must_use]
     pub fn hosts(&self) -> Hosts {
+        let nodes: Vec<&Node> = self.inventory.nodes.iter().collect();
+        self.connect(&nodes)
+    }
+
+    /// Connects a new operator to machines, down or not: a call to one that is down fails as it would on a real one.
+    #[must_use]
+    pub fn connect(&self, nodes: &[&Node]) -> Hosts {
         let operator = self.world().new_operator();
-        let host = |node: &crate::inventory::Node| Host {
-            node: Arc::new(node.clone()),
+        let host = |node: &&Node| Host {
+            node: Arc::new((*node).clone()),
             transport: Arc::new(door::Door {
                 world: Arc::clone(&self.world),
                 host: node.name.clone(),
                 operator,
             }),
         };
-        Hosts::new(self.inventory.nodes.iter().map(host).collect())
+        Hosts::new(nodes.iter().map(host).collect())
+    }
+
+    /// Notes which task a host is busy with.
+    pub fn note_task(&self, host: &str, task: Option<String>) {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.note_task(host, task);
+    }
+
+    /// How long this world has existed.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_micros(self.world().now - world::BEGINNING)
     }
 
     /// The world, to look at or to meddle with. It is brought to the present first.

@@ -28,6 +28,8 @@ pub struct Call {
     pub kind: Kind,
     /// As it is shown: a command with its arguments, a path, a job's name.
     pub what: String,
+    /// The task that its host was busy with, `5.1`.
+    pub task: Option<String>,
     /// How many steps a job was made of.
     pub steps: usize,
     /// Everything in it that is not standard input, not a file's content and not an answer to a question about keys.

@@ -15,7 +15,7 @@ use crate::inventory::Inventory;
 use crate::inventory::version::KubeVersion;
 
 /// 2026-01-01T00:00:00Z in microseconds: when every world begins.
-const BEGINNING: u64 = 1_767_225_600_000_000;
+pub const BEGINNING: u64 = 1_767_225_600_000_000;
 
 /// The modelled cluster.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct World {
     pub offered: Vec<KubeVersion>,
     /// What will go wrong.
     pub faults: Vec<Fault>,
+    /// What went wrong: when, and at which call.
+    pub struck: Vec<(u64, usize, Fault)>,
     /// Whether everything that is shown is kept, so that it can be searched.
     pub keeps_shown: bool,
     /// Every remote call.
@@ -49,6 +51,9 @@ pub struct World {
     settled: u64,
     seen: Option<Instant>,
     operators: BTreeMap<u64, CancellationToken>,
+    next_death: CancellationToken,
+    second_operator: CancellationToken,
+    doing: BTreeMap<String, String>,
     counter: u64,
 }
 
@@ -66,6 +71,7 @@ impl World {
             release: inventory.kubernetes,
             offered: vec![inventory.kubernetes],
             faults: Vec::new(),
+            struck: Vec::new(),
             keeps_shown: true,
             calls: Vec::new(),
             violations: Vec::new(),
@@ -75,6 +81,9 @@ impl World {
             settled: BEGINNING,
             seen: None,
             operators: BTreeMap::new(),
+            next_death: CancellationToken::new(),
+            second_operator: CancellationToken::new(),
+            doing: BTreeMap::new(),
             counter: 0,
         }
     }
@@ -84,9 +93,13 @@ impl World {
     pub fn snapshot(&self) -> Self {
         let mut world = self.clone();
         world.faults.clear();
+        world.struck.clear();
         world.calls.clear();
         world.seen = None;
         world.operators.clear();
+        world.doing.clear();
+        world.finished.clear();
+        world.second_operator = CancellationToken::new();
         for machine in world.machines.values_mut() {
             machine.locks.clear();
         }
@@ -162,18 +175,42 @@ impl World {
     /// A new operator, who is alive.
     pub fn new_operator(&mut self) -> u64 {
         let id = self.number();
-        self.operators.insert(id, CancellationToken::new());
+        self.operators.insert(id, self.next_death.clone());
         id
     }
 
-    /// Ends when the operator who connected last has died.
+    /// Ends when an operator who connects from now on has died.
     #[must_use]
-    pub fn death(&self) -> CancellationToken {
-        self.operators
-            .values()
-            .next_back()
-            .cloned()
-            .unwrap_or_default()
+    pub fn death_of_next(&mut self) -> CancellationToken {
+        self.next_death = CancellationToken::new();
+        self.next_death.clone()
+    }
+
+    /// Ends when, from now on, a second operator comes.
+    #[must_use]
+    pub fn second_operator(&mut self) -> CancellationToken {
+        self.second_operator = CancellationToken::new();
+        self.second_operator.clone()
+    }
+
+    /// Notes which task a host is busy with.
+    pub(super) fn note_task(&mut self, host: &str, task: Option<String>) {
+        match task {
+            Some(task) => self.doing.insert(host.to_owned(), task),
+            None => self.doing.remove(host),
+        };
+    }
+
+    pub(super) fn task_of(&self, host: &str) -> Option<String> {
+        self.doing.get(host).cloned()
+    }
+
+    /// A person replaces slow disks and frees full ones.
+    pub fn mend(&mut self) {
+        for machine in self.machines.values_mut() {
+            machine.is_slow = false;
+            machine.is_full = false;
+        }
     }
 
     pub(super) fn is_alive(&self, operator: u64) -> bool {
@@ -183,10 +220,14 @@ impl World {
     }
 
     /// Takes the fault that is to be met, if there is one.
-    pub(super) fn meets(&mut self, call: usize, when: When) -> Option<What> {
-        let is_met = |fault: &Fault| fault.call == call && fault.when == when;
+    pub(super) fn meets(&mut self, number: usize, when: When) -> Option<What> {
+        let call = self.calls.get(number)?;
+        let is_met = |fault: &Fault| fault.when == when && fault.meets(call);
         let index = self.faults.iter().position(is_met)?;
-        Some(self.faults.remove(index).what)
+        let fault = self.faults.remove(index);
+        let what = fault.what;
+        self.struck.push((self.now, number, fault));
+        Some(what)
     }
 
     pub(super) fn strike(&mut self, what: What, host: &str, operator: u64) {
@@ -197,6 +238,13 @@ impl World {
                 .retain(|_, lock| lock.operator != operator),
             What::Reboot => self.reboot(host),
             What::OperatorDies => self.kill_operator(operator),
+            What::SlowDisk => self.machine(host).is_slow = true,
+            What::FullDisk => self.machine(host).is_full = true,
+            What::ApiserverDies => {
+                self.machine(host).pods.remove("kube-apiserver");
+                self.settle();
+            }
+            What::SecondOperator => self.second_operator.cancel(),
         }
     }
 
@@ -204,8 +252,16 @@ impl World {
         if let Some(token) = self.operators.get(&operator) {
             token.cancel();
         }
+        let dead: Vec<u64> = self
+            .operators
+            .iter()
+            .filter(|(_, token)| token.is_cancelled())
+            .map(|(id, _)| *id)
+            .collect();
         for machine in self.machines.values_mut() {
-            machine.locks.retain(|_, lock| lock.operator != operator);
+            machine
+                .locks
+                .retain(|_, lock| !dead.contains(&lock.operator));
         }
     }
 }

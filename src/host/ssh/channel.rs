@@ -21,6 +21,12 @@ pub(super) const MARK: &str = "quorate-script\n";
 /// What sudo prints when it wants a password.
 pub(super) const PROMPT: &str = "quorate-sudo:";
 
+/// Within how many bytes of its standard error a host's sudo has asked.
+const PROMPTED_WITHIN: usize = 64 * 1024;
+
+/// Longer than what marks progress: the nonce, or the shell's word that it is ready.
+const LONGEST_MARK: usize = 256;
+
 /// How a request gets to be root.
 #[derive(Debug, Clone)]
 pub(super) enum Become {
@@ -144,8 +150,9 @@ pub(super) async fn carry(
         };
         match message {
             Some(ChannelMsg::Data { data }) => {
+                let before = exchange.stdout.len();
                 exchange.stdout.extend_from_slice(&data);
-                note_progress(exchange, request, &ready);
+                note_progress(exchange, before, request, &ready);
             }
             Some(ChannelMsg::ExtendedData { data, .. }) => {
                 exchange.stderr.extend_from_slice(&data);
@@ -184,7 +191,8 @@ pub(super) async fn carry(
 
 /// sudo asks a second time: the password was wrong. It is not given further chances, which would count against the account.
 pub(super) fn is_refused(stderr: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(stderr);
+    let beginning = stderr.get(..PROMPTED_WITHIN).unwrap_or(stderr);
+    let text = String::from_utf8_lossy(beginning);
     text.matches(PROMPT).count() > 1
 }
 
@@ -193,15 +201,20 @@ pub(super) fn is_ready(stdout: &[u8]) -> bool {
     crate::host::shell::frame::find(stdout, b"quorate-ready\n").is_some()
 }
 
-fn note_progress(exchange: &mut Exchange, request: &Request, ready: &Notify) {
+/// Looks at what came after the first `before` bytes only: a host that floods us must not make us read it all again and again.
+fn note_progress(exchange: &mut Exchange, before: usize, request: &Request, ready: &Notify) {
     if exchange.first_line_at.is_some() {
         return;
     }
-    if is_ready(&exchange.stdout) {
+    let fresh = exchange
+        .stdout
+        .get(before.saturating_sub(LONGEST_MARK)..)
+        .unwrap_or_default();
+    if is_ready(fresh) {
         ready.notify_one();
     }
     let nonce = request.nonce.as_str().as_bytes();
-    if crate::host::shell::frame::find(&exchange.stdout, nonce).is_some() {
+    if crate::host::shell::frame::find(fresh, nonce).is_some() {
         exchange.first_line_at = Some(SystemTime::now());
     }
 }

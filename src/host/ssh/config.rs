@@ -229,6 +229,18 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
+    use crate::testing::torture::torture_text;
+
+    #[test]
+    fn nothing_that_ssh_says_makes_the_parser_panic() {
+        let good = "host a\nuser ops\nhostname 10.1.1.1\nport 22\nproxyjump ops@gate:2222,[::1]:22\nidentityfile ~/.ssh/id\nuserknownhostsfile ~/.ssh/a /b\nidentityagent none\n";
+        torture_text("what `ssh -G` says", &[good], |text| {
+            let config = Config::parse(text);
+            let _ = config.jump_hosts();
+            let _ = config.known_hosts(Some("/home/ops".into()));
+            let _ = config.paths("identityfile", None);
+        });
+    }
 
     #[test]
     fn only_configuration_that_concerns_us_matters() {

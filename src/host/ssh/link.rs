@@ -104,7 +104,8 @@ impl Link {
             let work = channel::carry(&connection, &self.root, request, &mut exchange);
             match tokio::time::timeout(deadline, work).await {
                 Ok(Ok(())) => {
-                    if exchange.lost.is_some() {
+                    // Who floods us goes on sending on a connection that lives.
+                    if exchange.lost.is_some() || exchange.is_too_large {
                         connection.forsake();
                     }
                     break;

@@ -135,6 +135,7 @@ fn virtual_ip(answer: &[&str]) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::torture::torture_text;
 
     #[test]
     fn reads_what_the_script_prints_and_passes_over_what_it_does_not_know() {
@@ -156,6 +157,14 @@ mod tests {
             Some((1_048_576, "/var/lib/etcd".to_owned()))
         );
         assert!(facts.sync.is_some_and(|sync| sync.is_p99));
+    }
+
+    #[test]
+    fn no_facts_make_the_parser_panic() {
+        let good = "joined no\nendpoint https://10.1.1.100:6443\netcd-data yes\nmodule overlay yes\ncontainerd github.com/containerd/containerd v2.2.0\nvip answered aa:bb:cc:00:00:01\nlistened yes\nvrrp 10.1.1.9 51\nreach master1 6443 closed\nspace 1024 /var/lib/etcd\nsync p99 900 /var/lib/etcd\nend\n";
+        torture_text("facts of preflight", &[good], |text| {
+            let _ = HostFacts::parse(text);
+        });
     }
 
     #[test]

@@ -1,0 +1,57 @@
+//! `quorate rehearse`.
+
+use clap::ValueEnum;
+
+use super::Common;
+use crate::error::Error;
+use crate::host::simulated::faults::Fault;
+use crate::operation::rehearse::{Faults, rehearse};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A fault is HOST:what@place. What: lost (the connection), power-cut, operator-dies, slow-disk, \
+                        full-disk, apiserver-dies, second-operator. Place: a task as the rehearsal without faults numbers \
+                        them (5.1), a job (kubeadm-join), a file, or #N for the N-th remote call (with the host `*`); a `+` \
+                        behind it: after the effect and before the answer; `+7`: after seven steps of the job."
+)]
+pub struct Args {
+    /// The operation: provision
+    operation: String,
+    #[command(flatten)]
+    common: Common,
+    /// Let this go wrong, as `master2:power-cut@kubeadm-join+7`; repeat for more
+    #[arg(long, value_name = "HOST:what@place", conflicts_with = "faults")]
+    fault: Vec<Fault>,
+    /// Several faults at random, or each at each remote call in its turn
+    #[arg(long, value_enum)]
+    faults: Option<Which>,
+    /// What random faults follow from; the same seed gives the same faults
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds from there on, each a case of its own
+    #[arg(long, default_value_t = 1, value_name = "COUNT")]
+    seeds: usize,
+}
+
+/// Faults that are not written out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Which {
+    Random,
+    Every,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<(), Error> {
+        let session = self.common.open()?;
+        let faults = match self.faults {
+            None => Faults::These(self.fault),
+            Some(Which::Every) => Faults::Every,
+            Some(Which::Random) => Faults::Random {
+                seed: self.seed,
+                count: self.seeds,
+            },
+        };
+        rehearse(&session, &self.operation, &faults)
+    }
+}

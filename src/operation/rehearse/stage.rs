@@ -1,0 +1,227 @@
+//! Where runs are rehearsed: a world, an operator's computer of its own, and one operator after the other.
+
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+
+use super::operation::Operation;
+use crate::engine::chain;
+use crate::engine::event::{Event, Outcome, Record, RunId};
+use crate::error::Error;
+use crate::host::simulated::Simulation;
+use crate::host::simulated::world::World;
+use crate::operation::Session;
+use crate::operation::desk::{Desk, Heard, Rehearsal};
+use crate::{report, state};
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Everything holds.
+    Done {
+        /// Tasks that changed something.
+        changed: usize,
+        /// Tasks that held already.
+        unchanged: usize,
+    },
+    /// It ended with this error.
+    Failed(String),
+    /// The operator's process died in it.
+    Died,
+}
+
+/// A run that was rehearsed.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// What came of it.
+    pub end: End,
+    /// What it said, with the time in the simulation.
+    pub heard: Vec<(Duration, Record)>,
+    /// The numbers of its remote calls.
+    pub calls: std::ops::Range<usize>,
+}
+
+impl Run {
+    /// Everything that it said, as a journal has it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let line = |(_, record): &(Duration, Record)| {
+            serde_json::to_string(record).unwrap_or_default() + "\n"
+        };
+        self.heard.iter().map(line).collect()
+    }
+
+    /// The events.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        self.heard.iter().map(|(_, record)| &record.event)
+    }
+}
+
+/// A world and the operator's computer before it.
+pub struct Stage {
+    /// The session; its desk is the rehearsal.
+    pub session: Session,
+    rehearsal: Rehearsal,
+    operation: &'static Operation,
+    directory: Utf8PathBuf,
+}
+
+impl Stage {
+    /// A stage with bare hosts.
+    pub fn new(mut session: Session, operation: &'static Operation) -> Result<Self, Error> {
+        session.settings.yes = true;
+        session.settings.events = None;
+        let name = format!("quorate-rehearsal-{}", RunId::new());
+        let directory = Utf8PathBuf::from_path_buf(std::env::temp_dir().join(name))
+            .unwrap_or_else(|path| Utf8PathBuf::from(path.to_string_lossy().into_owned()));
+        let failed = |source| Error::Local {
+            doing: format!("create {directory}"),
+            source,
+        };
+        state::make_private_dir(&directory).map_err(failed)?;
+        let world = World::new(&session.inventory);
+        let rehearsal = rehearsal(world, &session);
+        session.desk = Desk::Rehearsal(rehearsal.clone());
+        Ok(Self {
+            session,
+            rehearsal,
+            operation,
+            directory,
+        })
+    }
+
+    /// Begins anew with this world; nothing of earlier runs is on the operator's computer.
+    pub fn begin(&mut self, world: World) {
+        self.forget();
+        self.rehearsal = rehearsal(world, &self.session);
+        self.session.desk = Desk::Rehearsal(self.rehearsal.clone());
+    }
+
+    /// Lets runs from now on leave journals.
+    pub fn keep_journals(&mut self) {
+        self.rehearsal.keeps_journals = true;
+        self.session.desk = Desk::Rehearsal(self.rehearsal.clone());
+    }
+
+    /// The hosts.
+    #[must_use]
+    pub fn simulation(&self) -> &Simulation {
+        &self.rehearsal.simulation
+    }
+
+    /// Runs the stage's operation once, with a new operator.
+    pub async fn run(&self) -> Run {
+        self.run_operation(self.operation).await
+    }
+
+    /// Carries something out on the operator's computer of this stage.
+    pub async fn at_computer<F: Future>(&self, future: F) -> F::Output {
+        state::kept_below(&self.directory, report::unheard(future)).await
+    }
+
+    /// Runs another operation once; a second operator comes when a fault says so.
+    pub(super) async fn run_operation(&self, operation: &Operation) -> Run {
+        let (comes, first_call) = {
+            let mut world = self.simulation().world();
+            (world.second_operator(), world.calls.len())
+        };
+        let first = self.operator(operation);
+        let second = async {
+            comes.cancelled().await;
+            self.operator(operation).await
+        };
+        let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
+        let end = tokio::select! {
+            biased;
+            end = &mut first => {
+                if comes.is_cancelled() {
+                    second.await;
+                }
+                end
+            }
+            _ = &mut second => first.await,
+        };
+        let heard = self.rehearsal.heard.take();
+        let calls = first_call..self.simulation().world().calls.len();
+        let end = match end {
+            Some(Ok(())) => done(&heard),
+            Some(Err(error)) => End::Failed(told(&error, &heard)),
+            None => End::Died,
+        };
+        Run { end, heard, calls }
+    }
+
+    /// One operator; `None`: who died.
+    async fn operator(&self, operation: &Operation) -> Option<Result<(), Error>> {
+        let death = self.simulation().world().death_of_next();
+        tokio::select! {
+            result = self.at_computer((operation.run)(&self.session)) => Some(result),
+            () = death.cancelled() => None,
+        }
+    }
+
+    fn forget(&self) {
+        let _ = fs_err::remove_dir_all(self.directory.join("quorate"));
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = fs_err::remove_dir_all(&self.directory);
+    }
+}
+
+fn rehearsal(world: World, session: &Session) -> Rehearsal {
+    let simulation = Simulation::of(world, &session.inventory);
+    Rehearsal {
+        heard: Heard::new(&simulation),
+        simulation,
+        keeps_journals: false,
+    }
+}
+
+fn done(heard: &[(Duration, Record)]) -> End {
+    let mut sum = (0, 0);
+    for (_, record) in heard {
+        if let Event::RunFinished {
+            changed, unchanged, ..
+        } = &record.event
+        {
+            sum = (sum.0 + changed, sum.1 + unchanged);
+        }
+    }
+    let (changed, unchanged) = sum;
+    End::Done { changed, unchanged }
+}
+
+/// An error with what its failed tasks said.
+fn told(error: &Error, heard: &[(Duration, Record)]) -> String {
+    let failed = |(_, record): &(Duration, Record)| match &record.event {
+        Event::TaskFinished {
+            task,
+            outcome: Outcome::Failed { error, output, .. },
+            ..
+        } => {
+            let output = output.as_deref().unwrap_or_default();
+            Some(format!("\n{task}: {error} {output}").trim_end().to_owned())
+        }
+        _ => None,
+    };
+    heard
+        .iter()
+        .filter_map(failed)
+        .fold(chain(error), |text, line| text + &line)
+}
+
+/// A runtime with its own clock, which stands still while anything can be done and leaps when all wait.
+///
+/// # Panics
+/// If the computer refuses a runtime.
+pub fn with_clock<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O needs nothing of the computer");
+    runtime.block_on(future)
+}
