@@ -39,11 +39,21 @@ fn masters_take_turns_and_the_leader_is_the_last() {
         .into_iter()
         .filter(|(_, summary)| summary.contains("kubeadm upgrade"))
         .map(|(task, summary)| {
-            let verb = if summary.contains("upgrade apply") { "apply" } else { "node" };
+            let verb = if summary.contains("upgrade apply") {
+                "apply"
+            } else {
+                "node"
+            };
             format!("{} {verb}", task.host)
         })
         .collect();
-    let expected = ["master2 apply", "master3 node", "master1 node", "worker1 node", "worker2 node"];
+    let expected = [
+        "master2 apply",
+        "master3 node",
+        "master1 node",
+        "worker1 node",
+        "worker2 node",
+    ];
     assert_eq!(kubeadm, expected, "master1 founded the cluster and leads");
     let world = stage.simulation().world();
     assert_eq!(world.violations, Vec::<String>::new());
@@ -89,7 +99,10 @@ fn refusal(change: impl Fn(&mut quorate::host::simulated::world::World)) -> Stri
     change(&mut stage.simulation().world());
     let run = with_clock(stage.run());
     let world = stage.simulation().world();
-    let changes = world.calls.iter().filter(|call| call.kind != quorate::host::simulated::record::Kind::Probe);
+    let changes = world
+        .calls
+        .iter()
+        .filter(|call| call.kind != quorate::host::simulated::record::Kind::Probe);
     let changes: Vec<&str> = changes.map(|call| call.what.as_str()).collect();
     assert_eq!(changes, Vec::<&str>::new(), "a refusal changes nothing");
     match run.end {
@@ -108,8 +121,14 @@ fn a_budget_that_blocks_is_refused_with_its_owner_and_pods() {
         });
         world.put_object("/apis/policy/v1/poddisruptionbudgets/web", budget);
     });
-    assert!(why.contains("worker1: budget default/web would stop its drain"), "{why}");
-    assert!(why.contains("pods of ReplicaSet/web: default/web-1"), "{why}");
+    assert!(
+        why.contains("worker1: budget default/web would stop its drain"),
+        "{why}"
+    );
+    assert!(
+        why.contains("pods of ReplicaSet/web: default/web-1"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -130,13 +149,19 @@ fn a_node_that_is_not_in_the_inventory_is_refused() {
         let node = serde_json::json!({ "metadata": { "name": "stranger" }, "status": { "conditions": [{ "type": "Ready", "status": "True" }] } });
         world.put_object("/api/v1/nodes/stranger", node);
     });
-    assert!(why.contains("stranger: it is a Node of the cluster and not in the inventory"), "{why}");
+    assert!(
+        why.contains("stranger: it is a Node of the cluster and not in the inventory"),
+        "{why}"
+    );
 }
 
 #[test]
 fn a_release_that_the_repository_has_not_is_refused() {
     let why = refusal(|world| world.offered.truncate(1));
-    assert!(why.contains("master1: its package repository does not offer v1.36.3"), "{why}");
+    assert!(
+        why.contains("master1: its package repository does not offer v1.36.3"),
+        "{why}"
+    );
 }
 
 #[test]
@@ -146,13 +171,22 @@ fn a_stopped_etcd_member_is_refused() {
         units.get_mut("kubelet").expect("it runs").active = false;
         world.machine("master3").pods.remove("etcd");
     });
-    assert!(why.contains("etcd member master3 does not answer as healthy"), "{why}");
+    assert!(
+        why.contains("etcd member master3 does not answer as healthy"),
+        "{why}"
+    );
 }
 
 #[test]
 fn a_server_that_somebody_took_out_is_refused() {
     let why = refusal(|world| {
-        world.machine("lb1").servers_out.insert("master2".to_owned(), "MAINT");
+        world
+            .machine("lb1")
+            .servers_out
+            .insert("master2".to_owned(), "MAINT");
     });
-    assert!(why.contains("lb1: master2 is MAINT there, which no run of quorate did"), "{why}");
+    assert!(
+        why.contains("lb1: master2 is MAINT there, which no run of quorate did"),
+        "{why}"
+    );
 }

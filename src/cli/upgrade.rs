@@ -53,13 +53,22 @@ impl Args {
         settings.events = self.events;
         let session = Session::open(settings)?;
         let pause_after = if self.confirm_each {
-            session.inventory.nodes.iter().map(|node| node.name.clone()).collect()
+            session
+                .inventory
+                .nodes
+                .iter()
+                .map(|node| node.name.clone())
+                .collect()
         } else {
             self.pause_after
         };
         let options = Options {
             to: self.to,
-            intent: if self.check { Intent::Check } else { Intent::Upgrade },
+            intent: if self.check {
+                Intent::Check
+            } else {
+                Intent::Upgrade
+            },
             policies: Policies {
                 at_once: self.max_unavailable,
                 bare_pods: self.bare_pods,

@@ -27,13 +27,19 @@ pub enum Eviction {
 pub async fn pods_on(master: &Host, node: &str) -> Result<Option<Vec<Pod>>, HostError> {
     let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
     let response = api::send(master, &path, Request::Get).await?;
-    Ok((response.code == 200).then(|| Pod::parse_list(&response.body)).flatten())
+    Ok((response.code == 200)
+        .then(|| Pod::parse_list(&response.body))
+        .flatten())
 }
 
 /// Evicts a pod, respecting budgets. `target`: the release that the cluster is being brought to.
 pub async fn evict(master: &Host, pod: &Pod, target: KubeVersion) -> Result<Eviction, HostError> {
     // policy/v1 evicts from 1.22 on; while that is the target, an apiserver of 1.21 may still answer.
-    let version = if target.minor > 22 { "policy/v1" } else { "policy/v1beta1" };
+    let version = if target.minor > 22 {
+        "policy/v1"
+    } else {
+        "policy/v1beta1"
+    };
     let body = json!({
         "apiVersion": version,
         "kind": "Eviction",
@@ -54,7 +60,9 @@ pub async fn evict(master: &Host, pod: &Pod, target: KubeVersion) -> Result<Evic
 
 /// Deletes a pod whatever its budget says.
 pub async fn delete(master: &Host, pod: &Pod) -> Result<(), HostError> {
-    api::succeed(master, &path_of(pod), Request::Delete, 404).await.map(drop)
+    api::succeed(master, &path_of(pod), Request::Delete, 404)
+        .await
+        .map(drop)
 }
 
 fn path_of(pod: &Pod) -> String {

@@ -199,7 +199,11 @@ impl Upgrade {
 #[must_use]
 pub fn upgrade(inventory: &Inventory, verb: Upgrade) -> Script {
     let release = inventory.kubernetes;
-    let patches = if release.minor >= 22 { "patches" } else { "experimental-patches" };
+    let patches = if release.minor >= 22 {
+        "patches"
+    } else {
+        "experimental-patches"
+    };
     let script = Script::new("kubeadm-upgrade", UPGRADE)
         .arg(verb.name())
         .arg(release.to_string())

@@ -100,13 +100,21 @@ impl Place {
     pub fn read(master: &str, readings: &Readings) -> Option<Self> {
         let servers = parse(&readings.script(&script()).ok()?.stdout);
         let marks = &readings.script(&marks()).ok()?.stdout;
-        let servers = || servers.iter().filter(|server| server.backend == API_BACKEND);
+        let servers = || {
+            servers
+                .iter()
+                .filter(|server| server.backend == API_BACKEND)
+        };
         let own = servers().find(|server| server.name == master);
         let mut marks = marks.lines().filter_map(|line| line.split_once(' '));
         Some(Self {
             state: own.map(|own| own.state.clone()),
-            taken_out_by: marks.find(|(name, _)| *name == master).map(|(_, run)| run.to_owned()),
-            others_up: servers().filter(|server| server.name != master && server.is_up()).count(),
+            taken_out_by: marks
+                .find(|(name, _)| *name == master)
+                .map(|(_, run)| run.to_owned()),
+            others_up: servers()
+                .filter(|server| server.name != master && server.is_up())
+                .count(),
         })
     }
 
@@ -279,18 +287,27 @@ haproxy_server_weight{proxy="kube_apiserver",server="master3"} 1
     fn a_place_tells_whose_doing_it_is() {
         let text = "haproxy_server_status{proxy=\"kube_apiserver\",server=\"master1\",state=\"MAINT\"} 1\n\
                     haproxy_server_status{proxy=\"kube_apiserver\",server=\"master2\",state=\"UP\"} 1\n";
-        let readings = |marked: &str| Readings::default().with_script(script(), 0, text).with_script(marks(), 0, marked);
+        let readings = |marked: &str| {
+            Readings::default()
+                .with_script(script(), 0, text)
+                .with_script(marks(), 0, marked)
+        };
         let place = Place::read("master1", &readings("master1 01a1\n")).expect("it was read");
         assert!(place.is_out() && place.others_up == 1);
         assert_eq!(place.taken_out_by.as_deref(), Some("01a1"));
-        assert_eq!(Place::read("master1", &readings("")).and_then(|place| place.taken_out_by), None);
+        assert_eq!(
+            Place::read("master1", &readings("")).and_then(|place| place.taken_out_by),
+            None
+        );
         assert_eq!(Place::read("master1", &Readings::default()), None);
     }
 
     #[test]
     fn scripts_are_posix_shell() {
         for body in [BODY, LEAVE, RETURN, MARKS] {
-            let checked = std::process::Command::new("sh").args(["-n", "-c", body]).status();
+            let checked = std::process::Command::new("sh")
+                .args(["-n", "-c", body])
+                .status();
             assert!(checked.expect("there is a shell").success(), "{body}");
         }
     }

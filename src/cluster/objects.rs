@@ -17,7 +17,10 @@ const NODES: &str = "/api/v1/nodes";
 const PROXY: &str = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy";
 const DNS: &str = "/apis/apps/v1/namespaces/kube-system/deployments/coredns";
 /// From 1.21 on the first, until 1.24 the second.
-const BUDGETS: [&str; 2] = ["/apis/policy/v1/poddisruptionbudgets", "/apis/policy/v1beta1/poddisruptionbudgets"];
+const BUDGETS: [&str; 2] = [
+    "/apis/policy/v1/poddisruptionbudgets",
+    "/apis/policy/v1beta1/poddisruptionbudgets",
+];
 
 /// What a master is asked about the cluster.
 #[must_use]
@@ -25,8 +28,12 @@ pub fn probes(node: &Node) -> Vec<Probe> {
     if node.role != Role::Master {
         return Vec::new();
     }
-    let paths = [CONFIGURATION, NODES, PROXY, DNS].into_iter().chain(BUDGETS);
-    paths.map(|path| Probe::Script(api::question(node, path))).collect()
+    let paths = [CONFIGURATION, NODES, PROXY, DNS]
+        .into_iter()
+        .chain(BUDGETS);
+    paths
+        .map(|path| Probe::Script(api::question(node, path)))
+        .collect()
 }
 
 /// kubeadm's configuration as the cluster stores it.
@@ -89,7 +96,9 @@ impl Objects {
             .map(|node| (node, fleet.of(&node.name)))
             .collect();
         let first = |path: &str| {
-            masters.iter().find_map(|(node, readings)| answer(node, readings, path)?.body().map(str::to_owned))
+            masters.iter().find_map(|(node, readings)| {
+                answer(node, readings, path)?.body().map(str::to_owned)
+            })
         };
         let budgets = BUDGETS.iter().find_map(|path| first(path));
         Self {
@@ -109,7 +118,11 @@ fn answer(node: &Node, readings: &Readings, path: &str) -> Option<Answer> {
 
 fn nodes(body: &str) -> Option<Vec<NodeObject>> {
     let list: Value = serde_json::from_str(body).ok()?;
-    list.get("items")?.as_array()?.iter().map(NodeObject::of).collect()
+    list.get("items")?
+        .as_array()?
+        .iter()
+        .map(NodeObject::of)
+        .collect()
 }
 
 fn image_release(body: &str) -> Option<KubeVersion> {
@@ -133,7 +146,13 @@ mod tests {
     fn the_stored_configuration_says_version_and_api() {
         let map = serde_json::json!({ "data": { "ClusterConfiguration": "apiServer: {}\napiVersion: kubeadm.k8s.io/v1beta2\nkubernetesVersion: v1.20.2\n" } });
         let configuration = Configuration::of(&map.to_string()).expect("it is one");
-        assert_eq!(configuration.version, Some(KubeVersion { minor: 20, patch: 2 }));
+        assert_eq!(
+            configuration.version,
+            Some(KubeVersion {
+                minor: 20,
+                patch: 2
+            })
+        );
         assert_eq!(configuration.api, "v1beta2");
     }
 

@@ -54,7 +54,11 @@ impl Pod {
     #[must_use]
     pub fn parse_list(json: &str) -> Option<Vec<Self>> {
         let list: Value = serde_json::from_str(json).ok()?;
-        list.get("items")?.as_array()?.iter().map(Self::of).collect()
+        list.get("items")?
+            .as_array()?
+            .iter()
+            .map(Self::of)
+            .collect()
     }
 
     fn of(pod: &Value) -> Option<Self> {
@@ -70,7 +74,10 @@ impl Pod {
             kind: kind(pod, owner.as_deref()),
             owner,
             image: text("/spec/containers/0/image").unwrap_or_default(),
-            is_ready: !statuses.is_empty() && statuses.iter().all(|status| status.get("ready") == Some(&Value::Bool(true))),
+            is_ready: !statuses.is_empty()
+                && statuses
+                    .iter()
+                    .all(|status| status.get("ready") == Some(&Value::Bool(true))),
             is_terminating: text("/metadata/deletionTimestamp").is_some(),
             tolerations: items(pod, "/spec/tolerations").cloned().collect(),
             node_selector: selector
@@ -99,26 +106,40 @@ impl Pod {
     /// Who made it, for messages: its controller, or itself.
     #[must_use]
     pub fn made_by(&self) -> String {
-        self.owner.as_deref().map_or_else(|| self.label(), crate::text::escape)
+        self.owner
+            .as_deref()
+            .map_or_else(|| self.label(), crate::text::escape)
     }
 
     /// Whether the scheduler might put another one like it on that Node: selector and taints, no more (neither affinity nor
     /// resources are looked at).
     #[must_use]
     pub fn could_run_on(&self, node: &NodeObject) -> bool {
-        let selected = self.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value));
+        let selected = self
+            .node_selector
+            .iter()
+            .all(|(key, value)| node.labels.get(key) == Some(value));
         let repels = |effect: &str| effect == "NoSchedule" || effect == "NoExecute";
         let tolerated = node
             .taints
             .iter()
             .filter(|taint| repels(&taint.effect))
-            .all(|taint| self.tolerations.iter().any(|toleration| tolerates(toleration, taint)));
+            .all(|taint| {
+                self.tolerations
+                    .iter()
+                    .any(|toleration| tolerates(toleration, taint))
+            });
         !node.is_cordoned && node.ready.is_true && selected && tolerated
     }
 }
 
 fn tolerates(toleration: &Value, taint: &super::node::Taint) -> bool {
-    let text = |key: &str| toleration.get(key).and_then(Value::as_str).unwrap_or_default();
+    let text = |key: &str| {
+        toleration
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     let exists = text("operator") == "Exists";
     let key = text("key") == taint.key || (exists && text("key").is_empty());
     let effect = text("effect").is_empty() || text("effect") == taint.effect;
@@ -128,13 +149,19 @@ fn tolerates(toleration: &Value, taint: &super::node::Taint) -> bool {
 fn owner(pod: &Value) -> Option<String> {
     let controls = |owner: &&Value| owner.get("controller") == Some(&Value::Bool(true));
     let owner = items(pod, "/metadata/ownerReferences").find(controls)?;
-    Some(format!("{}/{}", text_at(owner, "/kind")?, text_at(owner, "/name")?))
+    Some(format!(
+        "{}/{}",
+        text_at(owner, "/kind")?,
+        text_at(owner, "/name")?
+    ))
 }
 
 fn kind(pod: &Value, owner: Option<&str>) -> Kind {
     let annotations = pod.pointer("/metadata/annotations");
     let phase = pod.pointer("/status/phase").and_then(Value::as_str);
-    if annotations.is_some_and(|annotations| annotations.get("kubernetes.io/config.mirror").is_some()) {
+    if annotations
+        .is_some_and(|annotations| annotations.get("kubernetes.io/config.mirror").is_some())
+    {
         return Kind::Static;
     }
     match (owner, phase) {
@@ -177,7 +204,11 @@ mod tests {
         ];
         for (metadata, phase, kind, leaves) in cases {
             let pod = pod(&metadata, &json!({}), phase);
-            assert_eq!((pod.kind, pod.must_leave()), (kind, leaves), "{metadata} {phase}");
+            assert_eq!(
+                (pod.kind, pod.must_leave()),
+                (kind, leaves),
+                "{metadata} {phase}"
+            );
         }
     }
 
@@ -193,13 +224,33 @@ mod tests {
             (json!({}), json!({}), true),
             (json!({}), json!({ "unschedulable": true }), false),
             (json!({}), tainted.clone(), false),
-            (json!({ "tolerations": [{ "operator": "Exists" }] }), tainted.clone(), true),
-            (json!({ "tolerations": [{ "key": "k", "effect": "NoExecute" }] }), tainted, false),
-            (json!({ "nodeSelector": { "disk": "ssd" } }), json!({}), true),
-            (json!({ "nodeSelector": { "disk": "hdd" } }), json!({}), false),
+            (
+                json!({ "tolerations": [{ "operator": "Exists" }] }),
+                tainted.clone(),
+                true,
+            ),
+            (
+                json!({ "tolerations": [{ "key": "k", "effect": "NoExecute" }] }),
+                tainted,
+                false,
+            ),
+            (
+                json!({ "nodeSelector": { "disk": "ssd" } }),
+                json!({}),
+                true,
+            ),
+            (
+                json!({ "nodeSelector": { "disk": "hdd" } }),
+                json!({}),
+                false,
+            ),
         ];
         for (spec, of_node, expected) in cases {
-            assert_eq!(pod(&json!({}), &spec, "Running").could_run_on(&node(of_node.clone())), expected, "{spec} {of_node}");
+            assert_eq!(
+                pod(&json!({}), &spec, "Running").could_run_on(&node(of_node.clone())),
+                expected,
+                "{spec} {of_node}"
+            );
         }
     }
 

@@ -13,7 +13,11 @@ use crate::inventory::{Inventory, Node, PackageSource};
 pub const PACKAGES: [&str; 3] = ["kubeadm", "kubelet", "kubectl"];
 
 /// The components of a control plane whose images carry the release.
-pub const COMPONENTS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+pub const COMPONENTS: [&str; 3] = [
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];
 
 /// `$1`: Node name, `$2`: address.
 const BODY: &str = r#"
@@ -60,18 +64,24 @@ exit 0
 /// The probe of a host's release.
 #[must_use]
 pub fn script(node: &Node) -> Script {
-    Script::new("kubernetes-release", BODY).arg(&node.name).arg(node.address.to_string())
+    Script::new("kubernetes-release", BODY)
+        .arg(&node.name)
+        .arg(node.address.to_string())
 }
 
 /// Everything of a host's release that is read.
 #[must_use]
 pub fn probes(inventory: &Inventory, node: &Node) -> Vec<Probe> {
-    let packages = PACKAGES.iter().map(|name| Probe::Package((*name).to_owned()));
+    let packages = PACKAGES
+        .iter()
+        .map(|name| Probe::Package((*name).to_owned()));
     let packages: Vec<Probe> = match inventory.packages {
         PackageSource::Preinstalled => Vec::new(),
         PackageSource::Upstream | PackageSource::Mirror { .. } => packages.collect(),
     };
-    std::iter::once(Probe::Script(script(node))).chain(packages).collect()
+    std::iter::once(Probe::Script(script(node)))
+        .chain(packages)
+        .collect()
 }
 
 /// What was read.
@@ -103,11 +113,15 @@ impl Release {
         for line in text.lines() {
             let (key, value) = line.split_once(' ').unwrap_or((line, ""));
             match key {
-                "upgrading" => release.upgrading = Some(KubeVersion::find(value).unwrap_or(UNKNOWN)),
+                "upgrading" => {
+                    release.upgrading = Some(KubeVersion::find(value).unwrap_or(UNKNOWN))
+                }
                 "upgraded" => release.upgraded = KubeVersion::find(value),
                 "manifest" => {
                     let (component, image) = value.split_once(' ').unwrap_or((value, ""));
-                    release.manifests.insert(component.to_owned(), image.to_owned());
+                    release
+                        .manifests
+                        .insert(component.to_owned(), image.to_owned());
                 }
                 "leftover" => release.leftovers.push(crate::text::escape(value)),
                 "etcd-space" => release.etcd_space = pair(value),
@@ -130,7 +144,11 @@ impl Release {
     #[must_use]
     pub fn mirror(&self, component: &str) -> Option<&Pod> {
         let is_it = |pod: &&Pod| {
-            pod.kind == super::pod::Kind::Static && pod.labels.get("component").is_some_and(|name| name == component)
+            pod.kind == super::pod::Kind::Static
+                && pod
+                    .labels
+                    .get("component")
+                    .is_some_and(|name| name == component)
         };
         self.pods.iter().flatten().find(is_it)
     }
@@ -165,12 +183,32 @@ mod tests {
             "upgrading v1.20.3\nmanifest kube-apiserver 10.77.0.1:5000/kube-apiserver:v1.20.2\nmanifest etcd k8s.gcr.io/etcd:3.4.13-0\n\
              leftover /etc/kubernetes/tmp/kubeadm-backup-etcd-1\netcd-space 1000 20\nversion 200 {\"gitVersion\":\"v1.20.2\"}\npods 200 {\"items\":[]}\n",
         );
-        let v2 = KubeVersion { minor: 20, patch: 2 };
-        assert_eq!(release.upgrading, Some(KubeVersion { minor: 20, patch: 3 }));
-        assert_eq!((release.manifest("kube-apiserver"), release.apiserver), (Some(v2), Some(v2)));
+        let v2 = KubeVersion {
+            minor: 20,
+            patch: 2,
+        };
+        assert_eq!(
+            release.upgrading,
+            Some(KubeVersion {
+                minor: 20,
+                patch: 3
+            })
+        );
+        assert_eq!(
+            (release.manifest("kube-apiserver"), release.apiserver),
+            (Some(v2), Some(v2))
+        );
         assert_eq!(release.etcd_space, Some((1000, 20)));
-        assert_eq!((release.leftovers.len(), release.pods), (1, Some(Vec::new())));
-        for (text, expected) in [("1.20.2-1.1", Some(v2)), ("v1.20.2", Some(v2)), ("3.4.13-0", None), ("", None)] {
+        assert_eq!(
+            (release.leftovers.len(), release.pods),
+            (1, Some(Vec::new()))
+        );
+        for (text, expected) in [
+            ("1.20.2-1.1", Some(v2)),
+            ("v1.20.2", Some(v2)),
+            ("3.4.13-0", None),
+            ("", None),
+        ] {
             assert_eq!(KubeVersion::find(text), expected, "{text}");
         }
     }
@@ -182,7 +220,9 @@ mod tests {
 
     #[test]
     fn the_script_is_posix_shell() {
-        let checked = std::process::Command::new("sh").args(["-n", "-c", BODY]).status();
+        let checked = std::process::Command::new("sh")
+            .args(["-n", "-c", BODY])
+            .status();
         assert!(checked.expect("there is a shell").success());
     }
 

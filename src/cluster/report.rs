@@ -101,7 +101,12 @@ pub fn probes(node: &Node) -> Vec<Probe> {
 }
 
 /// The jobs of kubeadm that may still run from an earlier run.
-pub const JOBS: [&str; 4] = ["kubeadm-init", "kubeadm-join", "kubeadm-reset", "kubeadm-upgrade"];
+pub const JOBS: [&str; 4] = [
+    "kubeadm-init",
+    "kubeadm-join",
+    "kubeadm-reset",
+    "kubeadm-upgrade",
+];
 
 /// The unit of a job.
 #[must_use]

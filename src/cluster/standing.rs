@@ -51,8 +51,10 @@ impl<'a> Standing<'a> {
             node,
             object: member.node_object(),
             release: Release::parse(&release.stdout),
-            packages: (inventory.packages != PackageSource::Preinstalled).then(|| PACKAGES.map(installed)),
-            stored: Configuration::read(node, readings).and_then(|configuration| configuration.version),
+            packages: (inventory.packages != PackageSource::Preinstalled)
+                .then(|| PACKAGES.map(installed)),
+            stored: Configuration::read(node, readings)
+                .and_then(|configuration| configuration.version),
             member,
         })
     }
@@ -65,7 +67,9 @@ impl<'a> Standing<'a> {
         }
         match self.node.role {
             Role::Master => {
-                let manifests = COMPONENTS.iter().all(|name| self.release.manifest(name) == Some(target));
+                let manifests = COMPONENTS
+                    .iter()
+                    .all(|name| self.release.manifest(name) == Some(target));
                 manifests && self.stored.is_none_or(|stored| stored == target)
             }
             Role::Worker => self.release.upgraded == Some(target) || self.kubelet_is_at(target),
@@ -95,7 +99,10 @@ impl<'a> Standing<'a> {
     /// Whether an upgrade that was interrupted has left something on it.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
-        let cordoned = self.object.as_ref().is_some_and(NodeObject::is_cordoned_by_us);
+        let cordoned = self
+            .object
+            .as_ref()
+            .is_some_and(NodeObject::is_cordoned_by_us);
         self.release.upgrading.is_some() || cordoned
     }
 
@@ -117,9 +124,15 @@ impl<'a> Standing<'a> {
             see("apiserver", self.release.apiserver);
             see("the stored configuration", self.stored);
             for component in COMPONENTS {
-                see(&format!("the manifest of {component}"), self.release.manifest(component));
+                see(
+                    &format!("the manifest of {component}"),
+                    self.release.manifest(component),
+                );
                 let mirror = self.release.mirror(component).filter(|pod| pod.is_ready);
-                see(&format!("the ready pod of {component}"), mirror.and_then(|pod| KubeVersion::find(&pod.image)));
+                see(
+                    &format!("the ready pod of {component}"),
+                    mirror.and_then(|pod| KubeVersion::find(&pod.image)),
+                );
             }
         }
         found

@@ -125,7 +125,9 @@ impl<'a> Reader<'a> {
         let state = self.state();
         let changed = match scope {
             Scope::Host => state.changed.get(host).copied().unwrap_or_default(),
-            Scope::Cluster | Scope::Fleet => state.changed.values().copied().max().unwrap_or_default(),
+            Scope::Cluster | Scope::Fleet => {
+                state.changed.values().copied().max().unwrap_or_default()
+            }
         };
         let needed = changed.max(state.distrusted).max(1);
         let read = state.read.get(host);

@@ -43,7 +43,10 @@ impl World {
     ) -> Answer {
         let number = self.number();
         if let Some(node) = path.strip_prefix("/api/v1/pods?fieldSelector=spec.nodeName%3D") {
-            return (200, json!({ "kind": "PodList", "items": self.pods_on(cluster, node) }).to_string());
+            return (
+                200,
+                json!({ "kind": "PodList", "items": self.pods_on(cluster, node) }).to_string(),
+            );
         }
         if let Some(pod) = path.strip_suffix("/eviction") {
             return self.evict(cluster, pod);
@@ -94,7 +97,15 @@ impl World {
 /// Collections have plural names that the playbooks ask for; everything else is an object.
 fn is_collection(path: &str) -> bool {
     let last = path.rsplit('/').next().unwrap_or_default();
-    ["secrets", "nodes", "configmaps", "pods", "daemonsets", "poddisruptionbudgets"].contains(&last)
+    [
+        "secrets",
+        "nodes",
+        "configmaps",
+        "pods",
+        "daemonsets",
+        "poddisruptionbudgets",
+    ]
+    .contains(&last)
 }
 
 fn list(objects: &std::collections::BTreeMap<String, Value>, path: &str) -> Value {

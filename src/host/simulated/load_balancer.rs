@@ -114,7 +114,10 @@ impl World {
                     .is_some_and(|text| text.contains("6443"))
         };
         let balancer = self.machines.values().find(configured)?;
-        let mut masters = self.machines.values().filter(|machine| !balancer.servers_out.contains_key(&machine.name));
+        let mut masters = self
+            .machines
+            .values()
+            .filter(|machine| !balancer.servers_out.contains_key(&machine.name));
         masters.find(|machine| self.serves(machine))
     }
 }

@@ -119,7 +119,10 @@ impl World {
             return;
         }
         machine.is_registered = true;
-        let kubelet = machine.packages.get("kubelet").and_then(|package| KubeVersion::find(&package.version));
+        let kubelet = machine
+            .packages
+            .get("kubelet")
+            .and_then(|package| KubeVersion::find(&package.version));
         let release = kubelet.map_or_else(String::new, |release| release.to_string());
         let info = json!({ "machineID": machine.machine_id, "kubeletVersion": release });
         let path = node_path(host);

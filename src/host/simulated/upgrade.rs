@@ -19,11 +19,20 @@ const IMAGES: &str = "/var/lib/containerd/images";
 const MARKS: &str = "/run/quorate/haproxy";
 
 /// Answers a read-only script; `None`: it is not known here.
-pub(super) fn probe(world: &mut World, host: &str, name: &str, arguments: &[String]) -> Option<String> {
+pub(super) fn probe(
+    world: &mut World,
+    host: &str,
+    name: &str,
+    arguments: &[String],
+) -> Option<String> {
     let first = arguments.first().map(String::as_str).unwrap_or_default();
     Some(match name {
         "kubernetes-release" => release(world, host),
-        "kubernetes-releases-offered" => world.offered.iter().map(|release| format!("{}-1.1\n", release.plain())).collect(),
+        "kubernetes-releases-offered" => world
+            .offered
+            .iter()
+            .map(|release| format!("{}-1.1\n", release.plain()))
+            .collect(),
         "release-images-missing" => images_missing(world.machine(host), first),
         "haproxy-servers" => servers(world, host),
         "haproxy-server-marks" => marks(world.machine(host)),
@@ -33,14 +42,21 @@ pub(super) fn probe(world: &mut World, host: &str, name: &str, arguments: &[Stri
 }
 
 /// Runs a command script; `None`: it is not known here.
-pub(super) fn run(world: &mut World, host: &str, name: &str, arguments: &[String]) -> Option<Ended> {
+pub(super) fn run(
+    world: &mut World,
+    host: &str,
+    name: &str,
+    arguments: &[String],
+) -> Option<Ended> {
     let argument = |index: usize| arguments.get(index).cloned().unwrap_or_default();
     let now = world.now;
     let done = Some((0, String::new(), String::new()));
     match name {
         "haproxy-server-leave" => {
             let machine = world.machine(host);
-            machine.files.put(format!("{MARKS}/{}", argument(0)), argument(1), 0o644, now);
+            machine
+                .files
+                .put(format!("{MARKS}/{}", argument(0)), argument(1), 0o644, now);
             machine.servers_out.insert(argument(0), "MAINT");
             Some((0, "0\n".to_owned(), String::new()))
         }
@@ -77,11 +93,15 @@ pub(super) fn job_steps(script: &str) -> Option<Vec<Step>> {
     })
 }
 
-const CONTENTS: &str = "hash [{\"HashKV\":{\"hash\":7,\"compact_revision\":1}}]\ncount {\"count\":3}\n";
+const CONTENTS: &str =
+    "hash [{\"HashKV\":{\"hash\":7,\"compact_revision\":1}}]\ncount {\"count\":3}\n";
 
 fn save(world: &mut World, work: &Work) -> End {
     let status = "status {\"revision\":9}";
-    let text = format!("{status}\n{CONTENTS}image registry.k8s.io/etcd:3.6.12-0\nsha256 {:064x}\nsize 9\n", 9);
+    let text = format!(
+        "{status}\n{CONTENTS}image registry.k8s.io/etcd:3.6.12-0\nsha256 {:064x}\nsize 9\n",
+        9
+    );
     world.say(&work.host, "etcd-snapshot", text);
     End::Done
 }
@@ -93,7 +113,18 @@ fn trial(world: &mut World, work: &Work) -> End {
 
 /// kubeadm's own order: etcd, the other static pods, what is stored, kubelet's configuration.
 pub(super) fn steps() -> Vec<Step> {
-    vec![mark, check, back_up, upgrade_etcd, etcd_is_back, upgrade_apiserver, apiserver_is_back, upgrade_others, store, finish]
+    vec![
+        mark,
+        check,
+        back_up,
+        upgrade_etcd,
+        etcd_is_back,
+        upgrade_apiserver,
+        apiserver_is_back,
+        upgrade_others,
+        store,
+        finish,
+    ]
 }
 
 fn target(work: &Work) -> Option<KubeVersion> {
@@ -102,7 +133,12 @@ fn target(work: &Work) -> Option<KubeVersion> {
 
 fn mark(world: &mut World, work: &Work) -> End {
     let release = work.arguments.get(1).cloned().unwrap_or_default();
-    world.put(work, &format!("{QUORATE}/upgrading"), format!("{release}\n"), 0o644);
+    world.put(
+        work,
+        &format!("{QUORATE}/upgrading"),
+        format!("{release}\n"),
+        0o644,
+    );
     End::Done
 }
 
@@ -110,42 +146,80 @@ fn mark(world: &mut World, work: &Work) -> End {
 /// upgraded at once.
 fn check(world: &mut World, work: &Work) -> End {
     let machine = world.machine(&work.host).clone();
-    let kubeadm = machine.packages.get("kubeadm").and_then(|package| KubeVersion::find(&package.version));
+    let kubeadm = machine
+        .packages
+        .get("kubeadm")
+        .and_then(|package| KubeVersion::find(&package.version));
     if kubeadm != target(work) {
         return End::Fails(format!("[upgrade/version] kubeadm is {kubeadm:?}"));
     }
     let stored = world.live_cluster().and_then(|cluster| {
-        let map = world.etcd.get(cluster)?.objects.get("/api/v1/namespaces/kube-system/configmaps/kubeadm-config")?;
-        KubeVersion::find(&value_of(map.pointer("/data/ClusterConfiguration")?.as_str()?, "kubernetesVersion:")?)
+        let map = world
+            .etcd
+            .get(cluster)?
+            .objects
+            .get("/api/v1/namespaces/kube-system/configmaps/kubeadm-config")?;
+        KubeVersion::find(&value_of(
+            map.pointer("/data/ClusterConfiguration")?.as_str()?,
+            "kubernetesVersion:",
+        )?)
     });
     if work.arguments.first().is_some_and(|verb| verb == "node") && stored != target(work) {
         return End::Fails(format!("[upgrade] the cluster is still at {stored:?}"));
     }
-    let others = world.machines.values().filter(|other| other.name != work.host);
-    let upgrades = |other: &Machine| other.jobs.values().any(|job| job.name == "kubeadm-upgrade" && job.status.is_none());
-    if others.filter(|other| other.role == Role::Master).any(upgrades) {
+    let others = world
+        .machines
+        .values()
+        .filter(|other| other.name != work.host);
+    let upgrades = |other: &Machine| {
+        other
+            .jobs
+            .values()
+            .any(|job| job.name == "kubeadm-upgrade" && job.status.is_none())
+    };
+    if others
+        .filter(|other| other.role == Role::Master)
+        .any(upgrades)
+    {
         world.violate("kubeadm upgrade runs on two masters at once".to_owned());
     }
     if machine.role == Role::Master && world.in_load_balancers(&work.host) {
-        world.violate(format!("kubeadm upgrade runs on {} while it gets connections", work.host));
+        world.violate(format!(
+            "kubeadm upgrade runs on {} while it gets connections",
+            work.host
+        ));
     }
     End::Done
 }
 
 fn back_up(world: &mut World, work: &Work) -> End {
     if is_master(world, work) {
-        world.put(work, "/etc/kubernetes/tmp/kubeadm-backup-etcd-1/etcd.yaml", "a copy\n", 0o600);
+        world.put(
+            work,
+            "/etc/kubernetes/tmp/kubeadm-backup-etcd-1/etcd.yaml",
+            "a copy\n",
+            0o600,
+        );
     }
     End::Done
 }
 
 fn replace(world: &mut World, work: &Work, pod: &str) {
     let path = format!("{MANIFESTS}/{pod}.yaml");
-    let old = world.machine(&work.host).files.text(&path).unwrap_or_default().to_owned();
+    let old = world
+        .machine(&work.host)
+        .files
+        .text(&path)
+        .unwrap_or_default()
+        .to_owned();
     let release = work.arguments.get(1).cloned().unwrap_or_default();
     let image = |line: &str| {
         let is_image = line.trim_start().starts_with("image:") && pod != "etcd";
-        if is_image { format!("    image: registry.k8s.io/{pod}:{release}") } else { line.to_owned() }
+        if is_image {
+            format!("    image: registry.k8s.io/{pod}:{release}")
+        } else {
+            line.to_owned()
+        }
     };
     let new: Vec<String> = old.lines().map(image).collect();
     world.put(work, &path, new.join("\n") + "\n", 0o600);
@@ -175,7 +249,11 @@ fn upgrade_apiserver(world: &mut World, work: &Work) -> End {
 }
 
 fn apiserver_is_back(world: &mut World, work: &Work) -> End {
-    if is_master(world, work) { serve(world, work) } else { End::Done }
+    if is_master(world, work) {
+        serve(world, work)
+    } else {
+        End::Done
+    }
 }
 
 fn upgrade_others(world: &mut World, work: &Work) -> End {
@@ -197,13 +275,28 @@ fn store(world: &mut World, work: &Work) -> End {
 fn finish(world: &mut World, work: &Work) -> End {
     let release = work.arguments.get(1).cloned().unwrap_or_default();
     let files = &world.machine(&work.host).files;
-    let shared = files.get(&format!("{QUORATE}/cluster.yaml")).map(|file| file.content.clone());
+    let shared = files
+        .get(&format!("{QUORATE}/cluster.yaml"))
+        .map(|file| file.content.clone());
     if let Some(shared) = shared.filter(|_| files.has(&format!("{QUORATE}/applied"))) {
         let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(shared));
-        world.put(work, &format!("{QUORATE}/applied"), format!("{digest}\n"), 0o644);
+        world.put(
+            work,
+            &format!("{QUORATE}/applied"),
+            format!("{digest}\n"),
+            0o644,
+        );
     }
-    world.put(work, &format!("{QUORATE}/upgraded"), format!("{release}\n"), 0o644);
-    world.machine(&work.host).files.remove(&format!("{QUORATE}/upgrading"));
+    world.put(
+        work,
+        &format!("{QUORATE}/upgraded"),
+        format!("{release}\n"),
+        0o644,
+    );
+    world
+        .machine(&work.host)
+        .files
+        .remove(&format!("{QUORATE}/upgrading"));
     End::Done
 }
 
@@ -221,10 +314,17 @@ fn images_missing(machine: &Machine, release: &str) -> String {
 }
 
 fn servers(world: &World, host: &str) -> String {
-    let Some(balancer) = world.machines.get(host).filter(|machine| machine.runs("haproxy")) else {
+    let Some(balancer) = world
+        .machines
+        .get(host)
+        .filter(|machine| machine.runs("haproxy"))
+    else {
         return String::new();
     };
-    let masters = world.machines.values().filter(|machine| machine.role == Role::Master);
+    let masters = world
+        .machines
+        .values()
+        .filter(|machine| machine.role == Role::Master);
     let state = |master: &Machine| match balancer.servers_out.get(&master.name) {
         Some(out) => out,
         None if world.serves(master) => "UP",
@@ -233,7 +333,10 @@ fn servers(world: &World, host: &str) -> String {
     masters
         .map(|master| {
             let (backend, state) = (crate::cluster::load_balancer::API_BACKEND, state(master));
-            format!("haproxy_server_status{{proxy=\"{backend}\",server=\"{}\",state=\"{state}\"}} 1\n", master.name)
+            format!(
+                "haproxy_server_status{{proxy=\"{backend}\",server=\"{}\",state=\"{state}\"}} 1\n",
+                master.name
+            )
         })
         .collect()
 }
@@ -241,7 +344,10 @@ fn servers(world: &World, host: &str) -> String {
 fn marks(machine: &Machine) -> String {
     let line = |path: &String| {
         let name = path.rsplit('/').next().unwrap_or_default();
-        format!("{name} {}\n", machine.files.text(path).unwrap_or_default().trim())
+        format!(
+            "{name} {}\n",
+            machine.files.text(path).unwrap_or_default().trim()
+        )
     };
     machine.files.list(MARKS).iter().map(line).collect()
 }
@@ -259,7 +365,13 @@ fn release(world: &mut World, host: &str) -> String {
             lines.push(format!("manifest {component} {image}"));
         }
     }
-    lines.extend(machine.files.iter().filter(|(path, _)| path.starts_with("/etc/kubernetes/tmp/")).map(|(path, _)| format!("leftover {path}")));
+    lines.extend(
+        machine
+            .files
+            .iter()
+            .filter(|(path, _)| path.starts_with("/etc/kubernetes/tmp/"))
+            .map(|(path, _)| format!("leftover {path}")),
+    );
     if world.serves(&machine) {
         let tag = image(&machine, "kube-apiserver").unwrap_or_default();
         let tag = tag.rsplit(':').next().unwrap_or_default().to_owned();
@@ -267,13 +379,21 @@ fn release(world: &mut World, host: &str) -> String {
     }
     if let Some(cluster) = world.store_seen_by(&machine) {
         let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{host}");
-        lines.push(format!("pods {}", answer(world.ask(cluster, "GET", &path, None))));
+        lines.push(format!(
+            "pods {}",
+            answer(world.ask(cluster, "GET", &path, None))
+        ));
     }
     lines.join("\n") + "\n"
 }
 
 fn image(machine: &Machine, component: &str) -> Option<String> {
-    value_of(machine.files.text(&format!("{MANIFESTS}/{component}.yaml"))?, "image:")
+    value_of(
+        machine
+            .files
+            .text(&format!("{MANIFESTS}/{component}.yaml"))?,
+        "image:",
+    )
 }
 
 impl World {
@@ -286,9 +406,20 @@ impl World {
 
     /// Whether a load balancer sends connections to a master while there is another one that could take them.
     fn in_load_balancers(&self, master: &str) -> bool {
-        let gets = |balancer: &Machine| balancer.runs("haproxy") && !balancer.servers_out.contains_key(master);
-        let others = self.machines.values().filter(|machine| machine.name != master && self.serves(machine)).count();
-        others > 0 && self.machines.values().filter(|machine| machine.role == Role::LoadBalancer).any(gets)
+        let gets = |balancer: &Machine| {
+            balancer.runs("haproxy") && !balancer.servers_out.contains_key(master)
+        };
+        let others = self
+            .machines
+            .values()
+            .filter(|machine| machine.name != master && self.serves(machine))
+            .count();
+        others > 0
+            && self
+                .machines
+                .values()
+                .filter(|machine| machine.role == Role::LoadBalancer)
+                .any(gets)
     }
 
     /// Puts a pod of a ReplicaSet onto a node, as the scheduler would.
@@ -304,7 +435,10 @@ impl World {
 
     /// Stores an object in the cluster that lives, if one does.
     pub fn put_object(&mut self, path: &str, object: Value) {
-        if let Some(cluster) = self.live_cluster().and_then(|cluster| self.etcd.get_mut(cluster)) {
+        if let Some(cluster) = self
+            .live_cluster()
+            .and_then(|cluster| self.etcd.get_mut(cluster))
+        {
             cluster.objects.insert(path.to_owned(), object);
         }
     }
@@ -322,8 +456,15 @@ impl World {
         };
         let mirrors = COMPONENTS.iter().filter_map(|component| mirror(component));
         let objects = self.etcd.get(cluster).map(|cluster| &cluster.objects);
-        let is_here = |(path, pod): &(&String, &Value)| path.contains("/pods/") && pod.pointer("/spec/nodeName").and_then(Value::as_str) == Some(node);
-        let scheduled = objects.into_iter().flatten().filter(is_here).map(|(_, pod)| pod.clone());
+        let is_here = |(path, pod): &(&String, &Value)| {
+            path.contains("/pods/")
+                && pod.pointer("/spec/nodeName").and_then(Value::as_str) == Some(node)
+        };
+        let scheduled = objects
+            .into_iter()
+            .flatten()
+            .filter(is_here)
+            .map(|(_, pod)| pod.clone());
         mirrors.chain(scheduled).collect()
     }
 
@@ -336,18 +477,31 @@ impl World {
         let Some(pod) = state.objects.get(path).cloned() else {
             return failure(404, "not found");
         };
-        let budgets: Vec<&Value> = state.objects.iter().filter(|(path, _)| path.contains("/poddisruptionbudgets/")).map(|(_, budget)| budget).collect();
-        let budgets = Budget::parse_list(&json!({ "items": budgets }).to_string()).unwrap_or_default();
+        let budgets: Vec<&Value> = state
+            .objects
+            .iter()
+            .filter(|(path, _)| path.contains("/poddisruptionbudgets/"))
+            .map(|(_, budget)| budget)
+            .collect();
+        let budgets =
+            Budget::parse_list(&json!({ "items": budgets }).to_string()).unwrap_or_default();
         let parsed = Pod::parse_list(&json!({ "items": [pod] }).to_string()).unwrap_or_default();
-        let forbids = |budget: &Budget| budget.allowed == 0 && parsed.iter().any(|pod| budget.covers(pod));
+        let forbids =
+            |budget: &Budget| budget.allowed == 0 && parsed.iter().any(|pod| budget.covers(pod));
         if budgets.iter().any(forbids) {
-            return failure(429, "Cannot evict pod as it would violate the pod's disruption budget.");
+            return failure(
+                429,
+                "Cannot evict pod as it would violate the pod's disruption budget.",
+            );
         }
         state.objects.remove(path);
         if parsed.iter().any(|pod| pod.owner.is_some()) {
             let home = state.objects.iter().find_map(|(path, node)| {
-                let takes = node.pointer("/spec/unschedulable").is_none() && node.pointer("/spec/taints").is_none();
-                path.strip_prefix(node_path("").as_str()).filter(|_| takes).map(str::to_owned)
+                let takes = node.pointer("/spec/unschedulable").is_none()
+                    && node.pointer("/spec/taints").is_none();
+                path.strip_prefix(node_path("").as_str())
+                    .filter(|_| takes)
+                    .map(str::to_owned)
             });
             // Real ones get another name; here two worlds are compared by their objects.
             let mut again = pod;

@@ -43,7 +43,10 @@ pub const OPERATIONS: &[Operation] = &[
 
 fn next_patch(session: &Session) -> KubeVersion {
     let release = session.inventory.kubernetes;
-    KubeVersion { patch: release.patch + 1, ..release }
+    KubeVersion {
+        patch: release.patch + 1,
+        ..release
+    }
 }
 
 async fn upgrade_by_a_patch(session: &Session) -> Result<(), Error> {

@@ -16,9 +16,9 @@ use std::time::Instant;
 
 use gates::{Hops, Site};
 
+use super::Session;
 use super::forecast::forecast;
 use super::provision::{Work, agree, carry_out, follow_leftovers};
-use super::Session;
 use crate::action::{Action as _, BarePods, Blocked, Fleet, Scope, repository_url};
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
@@ -103,7 +103,11 @@ impl FromStr for AtOnce {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is neither a number of workers, at least 1, nor a share from 1% to 100%");
+        let wrong = || {
+            format!(
+                "`{text}` is neither a number of workers, at least 1, nor a share from 1% to 100%"
+            )
+        };
         match text.strip_suffix('%') {
             Some(percent) => match percent.parse().map_err(|_| wrong())? {
                 percent @ 1..=100 => Ok(Self::Percent(percent)),
@@ -152,7 +156,14 @@ pub async fn upgrade(session: &Session, options: &Options) -> Result<(), Error> 
         let mut plan = plan::of_hop(&hop, &options.policies)?;
         read(&hop, &plan, &hosts, &reader).await?;
         plan::order_masters(&mut plan, &hop, &reader.fleet());
-        let work = Work { operation: "upgrade", plan: &plan, hosts: &hosts, reader: &reader, meter: &meter, begun };
+        let work = Work {
+            operation: "upgrade",
+            plan: &plan,
+            hosts: &hosts,
+            reader: &reader,
+            meter: &meter,
+            begun,
+        };
         carry_out(&hop, &work).await?;
     }
     read_back::all(&target, &hosts, begun).await
@@ -171,26 +182,49 @@ fn refuse_nonsense(session: &Session, options: &Options) -> Result<(), Error> {
         return Err(Error::Usage { message });
     }
     let is_node = |name: &String| session.inventory.node(name).is_some();
-    match options.policies.pause_after.iter().find(|name| !is_node(name)) {
-        Some(name) => Err(Error::Usage { message: format!("--pause-after {name}: the inventory has no such host") }),
+    match options
+        .policies
+        .pause_after
+        .iter()
+        .find(|name| !is_node(name))
+    {
+        Some(name) => Err(Error::Usage {
+            message: format!("--pause-after {name}: the inventory has no such host"),
+        }),
         None => Ok(()),
     }
 }
 
 fn site<'a>(session: &'a Session, fleet: &'a Fleet, options: &Options) -> Site<'a> {
-    Site::read(&session.inventory, &session.templates, fleet, options.policies.clone())
+    Site::read(
+        &session.inventory,
+        &session.templates,
+        fleet,
+        options.policies.clone(),
+    )
 }
 
 /// Reads what is stale of everything that the gates and the playbook want to know, one round trip per host.
-async fn read(session: &Session, plan: &Plan, hosts: &Hosts, reader: &Reader<'_>) -> Result<(), Error> {
+async fn read(
+    session: &Session,
+    plan: &Plan,
+    hosts: &Hosts,
+    reader: &Reader<'_>,
+) -> Result<(), Error> {
     let fleet = Fleet::default();
     let probes = |node: &Node| {
         let cx = session.context(node, &fleet);
         let mut probes = gates::probes(&session.inventory, node);
-        probes.extend(plan.steps_of(&node.name).flat_map(|(_, _, step)| step.action.probes(&cx)));
+        probes.extend(
+            plan.steps_of(&node.name)
+                .flat_map(|(_, _, step)| step.action.probes(&cx)),
+        );
         probes
     };
-    let wanted = hosts.iter().map(|host| (host.node.name.clone(), probes(&host.node))).collect();
+    let wanted = hosts
+        .iter()
+        .map(|host| (host.node.name.clone(), probes(&host.node)))
+        .collect();
     match reader.freshen(wanted, Scope::Host).await.into_iter().next() {
         None => Ok(()),
         Some((host, source)) => Err(Error::Read { host, source }),
@@ -201,8 +235,13 @@ async fn read(session: &Session, plan: &Plan, hosts: &Hosts, reader: &Reader<'_>
 fn is_done(session: &Session, plan: &Plan, fleet: &Fleet, options: &Options) -> bool {
     let pending = forecast(session, plan, fleet);
     let site = site(session, fleet, options);
-    let shows = site.standings.iter().all(|standing| standing.differences(options.to).is_empty());
-    pending.is_ok_and(|pending| pending.is_empty()) && shows && site.objects.proxy.is_none_or(|proxy| proxy == options.to)
+    let shows = site
+        .standings
+        .iter()
+        .all(|standing| standing.differences(options.to).is_empty());
+    pending.is_ok_and(|pending| pending.is_empty())
+        && shows
+        && site.objects.proxy.is_none_or(|proxy| proxy == options.to)
 }
 
 /// The releases that every master's and worker's package repository offers, by minor and host.
@@ -213,25 +252,50 @@ async fn offered(
     to: KubeVersion,
 ) -> BTreeMap<u16, BTreeMap<String, Vec<KubeVersion>>> {
     let source = &session.inventory.packages;
-    let from = from.filter(|from| *from <= to).map_or(to.minor, |from| from.minor);
+    let from = from
+        .filter(|from| *from <= to)
+        .map_or(to.minor, |from| from.minor);
     let mut offered: BTreeMap<u16, BTreeMap<String, Vec<KubeVersion>>> = BTreeMap::new();
     if *source == PackageSource::Preinstalled {
         return offered;
     }
-    let members = hosts.iter().filter(|host| host.node.role != Role::LoadBalancer);
+    let members = hosts
+        .iter()
+        .filter(|host| host.node.role != Role::LoadBalancer);
     let asked = members.map(async |host| {
         let machine = host.transport.probe(&[Probe::Machine]).await.ok()?;
         let family = Family::of(machine.machine().ok()?)?;
-        let scripts: Vec<_> = (from..=to.minor).map(|minor| (minor, family.offered(&repository_url(source, family, minor)))).collect();
-        let probes: Vec<Probe> = scripts.iter().map(|(_, script)| Probe::Script(script.clone())).collect();
+        let scripts: Vec<_> = (from..=to.minor)
+            .map(|minor| {
+                (
+                    minor,
+                    family.offered(&repository_url(source, family, minor)),
+                )
+            })
+            .collect();
+        let probes: Vec<Probe> = scripts
+            .iter()
+            .map(|(_, script)| Probe::Script(script.clone()))
+            .collect();
         let readings = host.transport.probe(&probes).await.ok()?;
-        let releases = |text: &str| text.lines().filter_map(KubeVersion::find).collect::<Vec<_>>();
-        let of_minor = |(minor, script)| Some((minor, releases(&readings.script(&script).ok()?.stdout)));
-        Some((host.node.name.clone(), scripts.into_iter().filter_map(of_minor).collect::<Vec<_>>()))
+        let releases = |text: &str| {
+            text.lines()
+                .filter_map(KubeVersion::find)
+                .collect::<Vec<_>>()
+        };
+        let of_minor =
+            |(minor, script)| Some((minor, releases(&readings.script(&script).ok()?.stdout)));
+        Some((
+            host.node.name.clone(),
+            scripts.into_iter().filter_map(of_minor).collect::<Vec<_>>(),
+        ))
     });
     for (host, minors) in futures::future::join_all(asked).await.into_iter().flatten() {
         for (minor, releases) in minors {
-            offered.entry(minor).or_default().insert(host.clone(), releases);
+            offered
+                .entry(minor)
+                .or_default()
+                .insert(host.clone(), releases);
         }
     }
     offered
@@ -248,8 +312,13 @@ fn refuse(verdict: &super::preflight::Verdict) -> Result<(), Error> {
     if !verdict.is_refusal() {
         return Ok(());
     }
-    let findings = verdict.refusals.iter().map(|finding| format!("{}: {}", finding.host, finding.what));
-    Err(Error::Refused { findings: findings.collect() })
+    let findings = verdict
+        .refusals
+        .iter()
+        .map(|finding| format!("{}: {}", finding.host, finding.what));
+    Err(Error::Refused {
+        findings: findings.collect(),
+    })
 }
 
 #[cfg(test)]

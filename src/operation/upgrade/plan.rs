@@ -2,15 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::gates::{Hops, Site};
 use super::Policies;
+use super::gates::{Hops, Site};
 use crate::action::{AnyAction, Fleet};
 use crate::cluster::etcd::View;
 use crate::cluster::load_balancer::Place;
 use crate::cluster::standing::Standing;
 use crate::error::Error;
-use crate::inventory::version::KubeVersion;
 use crate::inventory::Role;
+use crate::inventory::version::KubeVersion;
 use crate::operation::Session;
 use crate::plan::Plan;
 use crate::playbook::Strategy;
@@ -20,7 +20,12 @@ use crate::report::lines::count;
 pub fn of_hop(session: &Session, policies: &Policies) -> Result<Plan, Error> {
     let mut plan = session.plan("upgrade-hop")?;
     let workers = session.inventory.with_role(Role::Worker).count();
-    let is_worker = |name: &String| session.inventory.node(name).is_some_and(|node| node.role == Role::Worker);
+    let is_worker = |name: &String| {
+        session
+            .inventory
+            .node(name)
+            .is_some_and(|node| node.role == Role::Worker)
+    };
     for play in &mut plan.plays {
         if play.strategy == Strategy::Rolling && play.hosts.iter().all(is_worker) {
             play.at_once = policies.at_once.of(workers);
@@ -32,7 +37,9 @@ pub fn of_hop(session: &Session, policies: &Policies) -> Result<Plan, Error> {
                     drain.blocked = policies.blocked;
                     drain.timeout = policies.drain_timeout;
                 }
-                AnyAction::NodeUncordon(uncordon) => uncordon.confirm.clone_from(&policies.pause_after),
+                AnyAction::NodeUncordon(uncordon) => {
+                    uncordon.confirm.clone_from(&policies.pause_after)
+                }
                 _ => {}
             }
         }
@@ -52,14 +59,28 @@ pub fn order_masters(plan: &mut Plan, session: &Session, fleet: &Fleet) {
             .filter_map(|balancer| Place::read(name, fleet.of(&balancer.name)))
             .any(|place| place.taken_out_by.is_some());
         let leads = |view: &View| view.leader == Some(view.member_id);
-        Some(match (standing.is_under_way() || taken_out, standing.member.etcd.as_ref().is_some_and(leads)) {
-            (true, _) => 0,
-            (false, false) => 1,
-            (false, true) => 2,
-        })
+        Some(
+            match (
+                standing.is_under_way() || taken_out,
+                standing.member.etcd.as_ref().is_some_and(leads),
+            ) {
+                (true, _) => 0,
+                (false, false) => 1,
+                (false, true) => 2,
+            },
+        )
     };
-    let is_master = |name: &String| session.inventory.node(name).is_some_and(|node| node.role == Role::Master);
-    for play in plan.plays.iter_mut().filter(|play| play.strategy == Strategy::Rolling) {
+    let is_master = |name: &String| {
+        session
+            .inventory
+            .node(name)
+            .is_some_and(|node| node.role == Role::Master)
+    };
+    for play in plan
+        .plays
+        .iter_mut()
+        .filter(|play| play.strategy == Strategy::Rolling)
+    {
         if play.hosts.iter().all(is_master) {
             play.hosts.sort_by_key(|name| turn(name).unwrap_or(1));
         }
@@ -68,7 +89,12 @@ pub fn order_masters(plan: &mut Plan, session: &Session, fleet: &Fleet) {
 
 /// The hops, and what each host has in front of it.
 pub(super) fn text(site: &Site<'_>, hops: &Hops, target: KubeVersion) -> String {
-    let path: Vec<String> = site.begins_at().into_iter().chain(hops.releases.iter().copied()).map(|release| release.to_string()).collect();
+    let path: Vec<String> = site
+        .begins_at()
+        .into_iter()
+        .chain(hops.releases.iter().copied())
+        .map(|release| release.to_string())
+        .collect();
     let mut text = format!("Upgrade of {}: {}\n", site.inventory.name, path.join(" → "));
     for standing in &site.standings {
         let what = match (standing.plane_is_at(target), standing.kubelet_is_at(target)) {
@@ -79,7 +105,11 @@ pub(super) fn text(site: &Site<'_>, hops: &Hops, target: KubeVersion) -> String 
             }
             (false, _) => format!("drain of {}, kubelet", pods(standing)),
         };
-        let under_way = if site.is_under_way(&standing.node.name) { " (continued)" } else { "" };
+        let under_way = if site.is_under_way(&standing.node.name) {
+            " (continued)"
+        } else {
+            ""
+        };
         let _ = writeln!(text, "  {}: {what}{under_way}", standing.node.name);
     }
     text.trim_end().to_owned()

@@ -25,7 +25,12 @@ pub(super) async fn all(session: &Session, hosts: &Hosts, begun: Instant) -> Res
     let since = tokio::time::Instant::now();
     loop {
         let reader = Reader::new(hosts);
-        let wanted = hosts.iter().map(|host| (host.node.name.clone(), gates::probes(&session.inventory, &host.node)));
+        let wanted = hosts.iter().map(|host| {
+            (
+                host.node.name.clone(),
+                gates::probes(&session.inventory, &host.node),
+            )
+        });
         let errors = reader.read(wanted.collect()).await;
         if let Some((host, source)) = errors.into_iter().next() {
             return Err(Error::Read { host, source });
@@ -39,7 +44,9 @@ pub(super) async fn all(session: &Session, hosts: &Hosts, begun: Instant) -> Res
             for line in &differences {
                 crate::report::eprintln(&format!("read back: {line}"));
             }
-            return Err(Error::Failed { failed: differences.len() });
+            return Err(Error::Failed {
+                failed: differences.len(),
+            });
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -48,13 +55,27 @@ pub(super) async fn all(session: &Session, hosts: &Hosts, begun: Instant) -> Res
 fn differences(session: &Session, fleet: &Fleet) -> Vec<String> {
     let inventory = &session.inventory;
     let target = inventory.kubernetes;
-    let nodes = inventory.nodes.iter().filter(|node| node.role != Role::LoadBalancer);
-    let of_host = nodes.flat_map(|node| match Standing::read(inventory, node, fleet.of(&node.name)) {
-        Some(standing) => standing.differences(target).into_iter().map(|line| format!("{}: {line}", node.name)).collect(),
-        None => vec![format!("{}: nothing was read", node.name)],
-    });
-    let proxy = Objects::read(inventory, fleet).proxy.filter(|proxy| *proxy != target);
-    of_host.chain(proxy.map(|proxy| format!("kube-proxy is {proxy}"))).collect()
+    let nodes = inventory
+        .nodes
+        .iter()
+        .filter(|node| node.role != Role::LoadBalancer);
+    let of_host =
+        nodes.flat_map(
+            |node| match Standing::read(inventory, node, fleet.of(&node.name)) {
+                Some(standing) => standing
+                    .differences(target)
+                    .into_iter()
+                    .map(|line| format!("{}: {line}", node.name))
+                    .collect(),
+                None => vec![format!("{}: nothing was read", node.name)],
+            },
+        );
+    let proxy = Objects::read(inventory, fleet)
+        .proxy
+        .filter(|proxy| *proxy != target);
+    of_host
+        .chain(proxy.map(|proxy| format!("kube-proxy is {proxy}")))
+        .collect()
 }
 
 /// There was nothing to do.
@@ -65,7 +86,12 @@ pub(super) fn nothing_to_do(session: &Session, begun: Instant) -> Result<(), Err
 
 fn tell(session: &Session, result: &str, begun: Instant) {
     let release = session.inventory.kubernetes;
-    let hosts = session.inventory.nodes.iter().filter(|node| node.role != Role::LoadBalancer).count();
+    let hosts = session
+        .inventory
+        .nodes
+        .iter()
+        .filter(|node| node.role != Role::LoadBalancer)
+        .count();
     let seconds = begun.elapsed().as_secs_f64();
     match session.settings.format {
         Format::Json => println(

@@ -19,12 +19,24 @@ mkdir -p "$(dirname "$2")" && mv "$1" "$2"
 pub(super) async fn take(session: &Session, hosts: &Hosts, site: &Site<'_>) -> Result<(), Error> {
     let is_well = |name: &str| !site.is_under_way(name);
     let follows = |master: &&crate::cluster::plane::Member<'_>| {
-        master.etcd.as_ref().is_some_and(|view| view.leader != Some(view.member_id))
+        master
+            .etcd
+            .as_ref()
+            .is_some_and(|view| view.leader != Some(view.member_id))
     };
-    let living = || site.plane.living().filter(|master| is_well(&master.node.name));
-    let master = living().find(follows).or_else(|| living().next()).or_else(|| site.plane.living().next());
+    let living = || {
+        site.plane
+            .living()
+            .filter(|master| is_well(&master.node.name))
+    };
+    let master = living()
+        .find(follows)
+        .or_else(|| living().next())
+        .or_else(|| site.plane.living().next());
     let Some(host) = master.and_then(|master| hosts.get(&master.node.name)) else {
-        return Err(refused("no master is well enough to take a snapshot of etcd".to_owned()));
+        return Err(refused(
+            "no master is well enough to take a snapshot of etcd".to_owned(),
+        ));
     };
     let run = RunId::new().to_string();
     let note = |line: String| eprintln(&line);
@@ -35,16 +47,33 @@ pub(super) async fn take(session: &Session, hosts: &Hosts, site: &Site<'_>) -> R
             for line in error.output().unwrap_or_default().lines() {
                 eprintln(&format!("  | {line}"));
             }
-            return Err(refused(format!("{name}: there is no proved snapshot of etcd: {}", crate::engine::chain(&error))));
+            return Err(refused(format!(
+                "{name}: there is no proved snapshot of etcd: {}",
+                crate::engine::chain(&error)
+            )));
         }
     }
-    let kept = format!("/var/lib/quorate/upgrade/before-{}.db", session.inventory.kubernetes);
-    let keep = Script::new("upgrade-snapshot-keep", KEEP).arg(snapshot::PATH).arg(&kept);
-    host.succeed(&Command::script(keep)).await.map_err(|source| Error::Read { host: name.clone(), source })?;
-    eprintln(&format!("{name}: the proved snapshot of etcd is kept as {kept}"));
+    let kept = format!(
+        "/var/lib/quorate/upgrade/before-{}.db",
+        session.inventory.kubernetes
+    );
+    let keep = Script::new("upgrade-snapshot-keep", KEEP)
+        .arg(snapshot::PATH)
+        .arg(&kept);
+    host.succeed(&Command::script(keep))
+        .await
+        .map_err(|source| Error::Read {
+            host: name.clone(),
+            source,
+        })?;
+    eprintln(&format!(
+        "{name}: the proved snapshot of etcd is kept as {kept}"
+    ));
     Ok(())
 }
 
 fn refused(finding: String) -> Error {
-    Error::Refused { findings: vec![finding] }
+    Error::Refused {
+        findings: vec![finding],
+    }
 }

@@ -33,10 +33,15 @@ fn members(site: &Site<'_>, verdict: &mut Verdict) {
     };
     let is_under_way = |trouble: &String| {
         site.standings.iter().any(|standing| {
-            trouble.starts_with(&format!("etcd member {} ", standing.node.name)) && site.is_under_way(&standing.node.name)
+            trouble.starts_with(&format!("etcd member {} ", standing.node.name))
+                && site.is_under_way(&standing.node.name)
         })
     };
-    for trouble in cluster.troubles().into_iter().filter(|trouble| !is_under_way(trouble)) {
+    for trouble in cluster
+        .troubles()
+        .into_iter()
+        .filter(|trouble| !is_under_way(trouble))
+    {
         verdict.refusals.push(finding(
             "all",
             "etcd",
@@ -45,13 +50,20 @@ fn members(site: &Site<'_>, verdict: &mut Verdict) {
         ));
     }
     let strangers = cluster.members.0.iter().filter(|member| {
-        !site.plane.masters.iter().any(|master| member.is_at(master.node.address))
+        !site
+            .plane
+            .masters
+            .iter()
+            .any(|master| member.is_at(master.node.address))
     });
     for stranger in strangers {
         verdict.refusals.push(finding(
             "all",
             "etcd",
-            format!("etcd has a member that is no master of the inventory: {}", crate::text::escape(stranger.label())),
+            format!(
+                "etcd has a member that is no master of the inventory: {}",
+                crate::text::escape(stranger.label())
+            ),
             "add its host to the inventory, or remove the member if the host is gone for good",
         ));
     }
@@ -61,7 +73,12 @@ fn cluster_ids(site: &Site<'_>, verdict: &mut Verdict) {
     let Etcd::Living(cluster) = site.plane.etcd() else {
         return;
     };
-    let of_others = site.plane.masters.iter().filter(|master| master.etcd.as_ref().is_some_and(|view| !cluster.knows(view)));
+    let of_others = site.plane.masters.iter().filter(|master| {
+        master
+            .etcd
+            .as_ref()
+            .is_some_and(|view| !cluster.knows(view))
+    });
     for master in of_others {
         verdict.refusals.push(finding(
             &master.node.name,
@@ -115,7 +132,11 @@ fn too_old(version: [u64; 3], target: KubeVersion) -> Option<([u64; 3], &'static
 
 fn numbers(version: &str) -> Option<[u64; 3]> {
     let mut parts = version.split(['.', '-']).map(str::parse);
-    Some([parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?])
+    Some([
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+        parts.next()?.ok()?,
+    ])
 }
 
 fn dotted([major, minor, patch]: [u64; 3]) -> String {
@@ -140,7 +161,8 @@ mod tests {
             ("3.5.21", 37, Some([3, 5, 26])),
         ];
         for (version, minor, expected) in cases {
-            let least = too_old(numbers(version).expect("numbers"), target(minor)).map(|(least, _)| least);
+            let least =
+                too_old(numbers(version).expect("numbers"), target(minor)).map(|(least, _)| least);
             assert_eq!(least, expected, "{version} to 1.{minor}");
         }
     }

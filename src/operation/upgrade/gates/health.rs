@@ -29,27 +29,50 @@ fn dns(site: &Site<'_>, verdict: &mut Verdict) {
 }
 
 fn apiservers(site: &Site<'_>, verdict: &mut Verdict) {
-    for master in site.status.masters.iter().filter(|master| !site.is_under_way(&master.name)) {
+    for master in site
+        .status
+        .masters
+        .iter()
+        .filter(|master| !site.is_under_way(&master.name))
+    {
         let what = match &master.apiserver {
             ApiServer::Ready => continue,
             ApiServer::NotReady { code, failing } => {
-                format!("its apiserver is not ready ({code}): {}", crate::text::escape(&failing.join(", ")))
+                format!(
+                    "its apiserver is not ready ({code}): {}",
+                    crate::text::escape(&failing.join(", "))
+                )
             }
             ApiServer::Silent => "its apiserver does not answer".to_owned(),
             ApiServer::Absent => "it has no apiserver".to_owned(),
         };
-        verdict.refusals.push(finding(&master.name, "readyz", what, "see `crictl ps -a --name kube-apiserver` there, then `quorate provision`"));
+        verdict.refusals.push(finding(
+            &master.name,
+            "readyz",
+            what,
+            "see `crictl ps -a --name kube-apiserver` there, then `quorate provision`",
+        ));
     }
 }
 
 /// The hosts of the inventory are the Nodes of the cluster.
 fn membership(site: &Site<'_>, verdict: &mut Verdict) {
     let Some(nodes) = &site.objects.nodes else {
-        verdict.refusals.push(finding("all", "nodes", "the Nodes of the cluster cannot be listed", "see `quorate status`"));
+        verdict.refusals.push(finding(
+            "all",
+            "nodes",
+            "the Nodes of the cluster cannot be listed",
+            "see `quorate status`",
+        ));
         return;
     };
     let is_node = |name: &str| nodes.iter().any(|node| node.name == name);
-    for host in site.inventory.nodes.iter().filter(|node| node.role != Role::LoadBalancer && !is_node(&node.name)) {
+    for host in site
+        .inventory
+        .nodes
+        .iter()
+        .filter(|node| node.role != Role::LoadBalancer && !is_node(&node.name))
+    {
         verdict.refusals.push(finding(
             &host.name,
             "nodes",
@@ -58,7 +81,9 @@ fn membership(site: &Site<'_>, verdict: &mut Verdict) {
         ));
     }
     let is_host = |node: &&NodeObject| {
-        let is_ours = |host: &crate::inventory::Node| host.role != Role::LoadBalancer && host.name == node.name;
+        let is_ours = |host: &crate::inventory::Node| {
+            host.role != Role::LoadBalancer && host.name == node.name
+        };
         site.inventory.nodes.iter().any(is_ours)
     };
     for node in nodes.iter().filter(|node| !is_host(node)) {
@@ -79,15 +104,21 @@ fn nodes(site: &Site<'_>, verdict: &mut Verdict) {
                 &name,
                 "cordoned",
                 "somebody has cordoned it",
-                format!("find out why; then `kubectl uncordon {name}`, or take it out of the inventory"),
+                format!(
+                    "find out why; then `kubectl uncordon {name}`, or take it out of the inventory"
+                ),
             ));
         }
-        let waits_for_others = site.inventory.cni == crate::inventory::Cni::None && node.ready.waits_for_network();
+        let waits_for_others =
+            site.inventory.cni == crate::inventory::Cni::None && node.ready.waits_for_network();
         if !node.ready.is_true && !waits_for_others && !site.is_under_way(&node.name) {
             verdict.refusals.push(finding(
                 &name,
                 "ready",
-                format!("its Node is not ready: {}", crate::text::escape(&node.ready.why)),
+                format!(
+                    "its Node is not ready: {}",
+                    crate::text::escape(&node.ready.why)
+                ),
                 "see `journalctl -u kubelet` there",
             ));
         }
@@ -103,7 +134,9 @@ fn load_balancers(site: &Site<'_>, verdict: &mut Verdict) {
             if place.is_up() || place.taken_out_by.is_some() || site.is_under_way(&master.name) {
                 continue;
             }
-            let state = place.state.map_or("not known".to_owned(), |state| crate::text::escape(&state));
+            let state = place
+                .state
+                .map_or("not known".to_owned(), |state| crate::text::escape(&state));
             verdict.refusals.push(finding(
                 &balancer.name,
                 "load-balancer",

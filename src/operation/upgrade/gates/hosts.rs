@@ -4,8 +4,8 @@
 use camino::Utf8Path;
 
 use super::{Site, finding};
-use crate::inventory::version::KubeVersion;
 use crate::inventory::Inventory;
+use crate::inventory::version::KubeVersion;
 use crate::operation::preflight::Verdict;
 
 /// An upgrade of a large cluster takes days.
@@ -29,7 +29,11 @@ fn room(site: &Site<'_>, verdict: &mut Verdict) {
             verdict.refusals.push(finding(
                 &standing.node.name,
                 "disk",
-                format!("{} MB are free for /etc/kubernetes/tmp, where kubeadm copies etcd's {} MB to", free / 1024, data / 1024),
+                format!(
+                    "{} MB are free for /etc/kubernetes/tmp, where kubeadm copies etcd's {} MB to",
+                    free / 1024,
+                    data / 1024
+                ),
                 format!("make room for {} MB, or defragment etcd", data * 2 / 1024),
             ));
         }
@@ -38,7 +42,12 @@ fn room(site: &Site<'_>, verdict: &mut Verdict) {
 
 fn certificates(site: &Site<'_>, verdict: &mut Verdict) {
     let soon = |days: i64| days < CERTIFICATE_DAYS;
-    for certificate in site.status.certificates.iter().filter(|it| soon(it.days) && !(it.renews_itself && it.days >= 0)) {
+    for certificate in site
+        .status
+        .certificates
+        .iter()
+        .filter(|it| soon(it.days) && !(it.renews_itself && it.days >= 0))
+    {
         let when = match certificate.days {
             ..0 => "has expired".to_owned(),
             days => format!("expires in {days} days"),
@@ -46,9 +55,17 @@ fn certificates(site: &Site<'_>, verdict: &mut Verdict) {
         let help = if certificate.is_ca {
             "a CA is not renewed by an upgrade: replace it first".to_owned()
         } else {
-            format!("`kubeadm certs renew all` on {} first, then restart its control plane", certificate.host)
+            format!(
+                "`kubeadm certs renew all` on {} first, then restart its control plane",
+                certificate.host
+            )
         };
-        verdict.refusals.push(finding(&certificate.host, "certificate", format!("{} {when}", certificate.file), help));
+        verdict.refusals.push(finding(
+            &certificate.host,
+            "certificate",
+            format!("{} {when}", certificate.file),
+            help,
+        ));
     }
 }
 
@@ -67,12 +84,18 @@ fn least_containerd(target: KubeVersion, major: u64, minor: u64) -> Option<[u64;
 
 fn containerd(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict) {
     for node in &site.status.nodes {
-        let mut parts = node.containerd.trim_start_matches('v').split(['.', '-', '~', '+']).map(|part| part.parse().ok());
+        let mut parts = node
+            .containerd
+            .trim_start_matches('v')
+            .split(['.', '-', '~', '+'])
+            .map(|part| part.parse().ok());
         let mut part = || parts.next().flatten();
         let (Some(major), Some(minor), Some(patch)) = (part(), part(), part()) else {
             continue;
         };
-        let Some(least) = least_containerd(target, major, minor).filter(|least| [major, minor, patch] < *least) else {
+        let Some(least) =
+            least_containerd(target, major, minor).filter(|least| [major, minor, patch] < *least)
+        else {
             continue;
         };
         let [least_major, least_minor, least_patch] = least;
@@ -113,7 +136,14 @@ fn settings(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict) {
     let mut releases: Vec<KubeVersion> = site
         .standings
         .iter()
-        .flat_map(|standing| [standing.stored, standing.release.manifest("kube-apiserver"), standing.running_kubelet(), Some(target)])
+        .flat_map(|standing| {
+            [
+                standing.stored,
+                standing.release.manifest("kube-apiserver"),
+                standing.running_kubelet(),
+                Some(target),
+            ]
+        })
         .flatten()
         .collect();
     releases.sort_unstable();
@@ -123,9 +153,17 @@ fn settings(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict) {
             continue;
         };
         let renders = |release: KubeVersion| {
-            let inventory = Inventory { kubernetes: release, ..site.inventory.clone() };
-            let text = site.templates.render("kubeadm/cluster.yaml", &site.context(master.node, &inventory));
-            text.is_ok_and(|text| crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(text)) == *applied)
+            let inventory = Inventory {
+                kubernetes: release,
+                ..site.inventory.clone()
+            };
+            let text = site.templates.render(
+                "kubeadm/cluster.yaml",
+                &site.context(master.node, &inventory),
+            );
+            text.is_ok_and(|text| {
+                crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(text)) == *applied
+            })
         };
         if !releases.iter().copied().any(renders) {
             verdict.refusals.push(finding(
@@ -140,12 +178,14 @@ fn settings(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict) {
 
 /// The file of kubelet's flags is read by the script; its name is for messages.
 pub(super) fn kubelet_flags_file(site: &Site<'_>, host: &str) -> &'static Utf8Path {
-    let is_debian = site
-        .fleet
-        .of(host)
-        .machine()
-        .is_ok_and(|machine| crate::os::Family::of(machine).is_some_and(|family| family.name == "Debian"));
-    Utf8Path::new(if is_debian { "/etc/default/kubelet" } else { "/etc/sysconfig/kubelet" })
+    let is_debian = site.fleet.of(host).machine().is_ok_and(|machine| {
+        crate::os::Family::of(machine).is_some_and(|family| family.name == "Debian")
+    });
+    Utf8Path::new(if is_debian {
+        "/etc/default/kubelet"
+    } else {
+        "/etc/sysconfig/kubelet"
+    })
 }
 
 #[cfg(test)]
@@ -164,7 +204,11 @@ mod tests {
             (36, (2, 1), Some([2, 2, 0])),
             (36, (2, 3), None),
         ] {
-            assert_eq!(least_containerd(target(minor), containerd.0, containerd.1), least, "1.{minor} {containerd:?}");
+            assert_eq!(
+                least_containerd(target(minor), containerd.0, containerd.1),
+                least,
+                "1.{minor} {containerd:?}"
+            );
         }
     }
 }

@@ -67,15 +67,25 @@ pub struct Site<'a> {
 impl<'a> Site<'a> {
     /// Puts together what was read.
     #[must_use]
-    pub fn read(inventory: &'a Inventory, templates: &'a Templates, fleet: &'a Fleet, policies: Policies) -> Self {
-        let nodes = inventory.nodes.iter().filter(|node| node.role != Role::LoadBalancer);
+    pub fn read(
+        inventory: &'a Inventory,
+        templates: &'a Templates,
+        fleet: &'a Fleet,
+        policies: Policies,
+    ) -> Self {
+        let nodes = inventory
+            .nodes
+            .iter()
+            .filter(|node| node.role != Role::LoadBalancer);
         Self {
             inventory,
             templates,
             fleet,
             status: Status::of(inventory, fleet, &[]),
             plane: Plane::read(inventory, fleet),
-            standings: nodes.filter_map(|node| Standing::read(inventory, node, fleet.of(&node.name))).collect(),
+            standings: nodes
+                .filter_map(|node| Standing::read(inventory, node, fleet.of(&node.name)))
+                .collect(),
             objects: Objects::read(inventory, fleet),
             policies,
         }
@@ -84,26 +94,37 @@ impl<'a> Site<'a> {
     /// The oldest release that the control plane or a kubelet still has: where the upgrade begins.
     #[must_use]
     pub fn begins_at(&self) -> Option<KubeVersion> {
-        let planes = self.standings.iter().flat_map(|standing| [standing.release.manifest("kube-apiserver"), standing.stored]);
+        let planes = self
+            .standings
+            .iter()
+            .flat_map(|standing| [standing.release.manifest("kube-apiserver"), standing.stored]);
         planes.flatten().min()
     }
 
     /// Whether an interrupted upgrade left a host in the middle: then it need not be well.
     #[must_use]
     pub fn is_under_way(&self, host: &str) -> bool {
-        let marked = |standing: &Standing<'_>| standing.node.name == host && standing.is_under_way();
+        let marked =
+            |standing: &Standing<'_>| standing.node.name == host && standing.is_under_way();
         self.standings.iter().any(marked) || self.is_taken_out(host)
     }
 
     fn is_taken_out(&self, master: &str) -> bool {
-        self.inventory.with_role(Role::LoadBalancer).any(|balancer| {
-            let place = Place::read(master, self.fleet.of(&balancer.name));
-            place.is_some_and(|place| place.taken_out_by.is_some())
-        })
+        self.inventory
+            .with_role(Role::LoadBalancer)
+            .any(|balancer| {
+                let place = Place::read(master, self.fleet.of(&balancer.name));
+                place.is_some_and(|place| place.taken_out_by.is_some())
+            })
     }
 
     fn context(&'a self, node: &'a Node, inventory: &'a Inventory) -> Context<'a> {
-        Context { inventory, node, templates: self.templates, fleet: self.fleet }
+        Context {
+            inventory,
+            node,
+            templates: self.templates,
+            fleet: self.fleet,
+        }
     }
 }
 
@@ -134,17 +155,35 @@ impl Hops {
     ///
     /// `offered`: the releases in each minor's repository, by host.
     #[must_use]
-    pub fn find(from: KubeVersion, target: KubeVersion, offered: &BTreeMap<u16, BTreeMap<String, Vec<KubeVersion>>>) -> Self {
+    pub fn find(
+        from: KubeVersion,
+        target: KubeVersion,
+        offered: &BTreeMap<u16, BTreeMap<String, Vec<KubeVersion>>>,
+    ) -> Self {
         let mut hops = Self::default();
-        let first = if from.minor == target.minor { from.minor } else { from.minor + 1 };
+        let first = if from.minor == target.minor {
+            from.minor
+        } else {
+            from.minor + 1
+        };
         for minor in first..=target.minor {
             let hosts = offered.get(&minor);
-            let of_host = |releases: &Vec<KubeVersion>, release: KubeVersion| releases.contains(&release);
+            let of_host =
+                |releases: &Vec<KubeVersion>, release: KubeVersion| releases.contains(&release);
             let everywhere = |release: &KubeVersion| {
-                hosts.is_some_and(|hosts| hosts.values().all(|releases| of_host(releases, *release)))
+                hosts
+                    .is_some_and(|hosts| hosts.values().all(|releases| of_host(releases, *release)))
             };
-            let candidates = hosts.and_then(|hosts| hosts.values().next()).into_iter().flatten().copied();
-            let release = if minor == target.minor { Some(target) } else { candidates.filter(everywhere).max() };
+            let candidates = hosts
+                .and_then(|hosts| hosts.values().next())
+                .into_iter()
+                .flatten()
+                .copied();
+            let release = if minor == target.minor {
+                Some(target)
+            } else {
+                candidates.filter(everywhere).max()
+            };
             for (host, releases) in hosts.into_iter().flatten() {
                 match release {
                     Some(release) if of_host(releases, release) => {}
@@ -162,7 +201,12 @@ impl Hops {
     }
 }
 
-fn finding(host: &str, check: &'static str, what: impl Into<String>, help: impl Into<String>) -> Finding {
+fn finding(
+    host: &str,
+    check: &'static str,
+    what: impl Into<String>,
+    help: impl Into<String>,
+) -> Finding {
     Finding {
         host: host.to_owned(),
         check,

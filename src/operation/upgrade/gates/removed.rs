@@ -8,7 +8,12 @@ use crate::operation::preflight::Verdict;
 /// A flag and the minor that lost it.
 type Lost = (&'static str, u16);
 
-const API_SERVER: &[Lost] = &[("insecure-port", 24), ("insecure-bind-address", 24), ("port", 24), ("address", 24)];
+const API_SERVER: &[Lost] = &[
+    ("insecure-port", 24),
+    ("insecure-bind-address", 24),
+    ("port", 24),
+    ("address", 24),
+];
 const CONTROLLER_MANAGER: &[Lost] = &[("port", 24), ("address", 24)];
 const SCHEDULER: &[Lost] = &[("port", 24), ("address", 24)];
 const KUBELET: &[Lost] = &[
@@ -33,10 +38,17 @@ pub(super) fn judge(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict)
     let kubeadm = &site.inventory.kubeadm;
     for (component, flags, lost) in [
         ("kube-apiserver", &kubeadm.api_server, API_SERVER),
-        ("kube-controller-manager", &kubeadm.controller_manager, CONTROLLER_MANAGER),
+        (
+            "kube-controller-manager",
+            &kubeadm.controller_manager,
+            CONTROLLER_MANAGER,
+        ),
         ("kube-scheduler", &kubeadm.scheduler, SCHEDULER),
     ] {
-        for (flag, minor) in lost.iter().filter(|(flag, minor)| target.minor >= *minor && flags.contains_key(*flag)) {
+        for (flag, minor) in lost
+            .iter()
+            .filter(|(flag, minor)| target.minor >= *minor && flags.contains_key(*flag))
+        {
             verdict.refusals.push(finding(
                 "all",
                 "removed-flag",
@@ -52,8 +64,19 @@ pub(super) fn judge(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict)
 fn kubelet_flags(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict) {
     for standing in &site.standings {
         let words: Vec<&str> = standing.release.kubelet_flags.split_whitespace().collect();
-        let sets = |flag: &str| words.iter().any(|word| word.trim_matches(['"', '\'']).trim_start_matches('-').split('=').next() == Some(flag));
-        for (flag, minor) in KUBELET.iter().filter(|(flag, minor)| target.minor >= *minor && sets(flag)) {
+        let sets = |flag: &str| {
+            words.iter().any(|word| {
+                word.trim_matches(['"', '\''])
+                    .trim_start_matches('-')
+                    .split('=')
+                    .next()
+                    == Some(flag)
+            })
+        };
+        for (flag, minor) in KUBELET
+            .iter()
+            .filter(|(flag, minor)| target.minor >= *minor && sets(flag))
+        {
             let file = kubelet_flags_file(site, &standing.node.name);
             verdict.refusals.push(finding(
                 &standing.node.name,
@@ -78,7 +101,10 @@ fn kubeadm_gates(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict) {
         .filter_map(|line| line.split(':').next())
         .map(str::trim);
     for gate in gates {
-        let Some((_, minor)) = KUBEADM_GATES.iter().find(|(name, minor)| *name == gate && target.minor >= *minor) else {
+        let Some((_, minor)) = KUBEADM_GATES
+            .iter()
+            .find(|(name, minor)| *name == gate && target.minor >= *minor)
+        else {
             continue;
         };
         verdict.refusals.push(finding(

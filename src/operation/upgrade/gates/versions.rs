@@ -36,8 +36,17 @@ fn packages(site: &Site<'_>, hops: &Hops, verdict: &mut Verdict) {
 /// Nothing runs a later release than the target, for kubeadm has no way back.
 fn downgrade(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict) {
     for standing in &site.standings {
-        let seen = [standing.stored, standing.release.manifest("kube-apiserver"), standing.running_kubelet()];
-        let Some(newest) = seen.into_iter().flatten().max().filter(|newest| *newest > target) else {
+        let seen = [
+            standing.stored,
+            standing.release.manifest("kube-apiserver"),
+            standing.running_kubelet(),
+        ];
+        let Some(newest) = seen
+            .into_iter()
+            .flatten()
+            .max()
+            .filter(|newest| *newest > target)
+        else {
             continue;
         };
         verdict.refusals.push(finding(
@@ -47,7 +56,11 @@ fn downgrade(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict) {
             format!("say `--to {newest}` or later"),
         ));
     }
-    if site.standings.iter().all(|standing| standing.stored.is_none() && standing.release.apiserver.is_none()) {
+    if site
+        .standings
+        .iter()
+        .all(|standing| standing.stored.is_none() && standing.release.apiserver.is_none())
+    {
         verdict.refusals.push(finding(
             "all",
             "version",
@@ -59,7 +72,11 @@ fn downgrade(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict) {
 
 /// Apiservers are at most one minor apart.
 fn apiservers(site: &Site<'_>, verdict: &mut Verdict) {
-    let releases = || site.standings.iter().filter_map(|standing| standing.release.manifest("kube-apiserver"));
+    let releases = || {
+        site.standings
+            .iter()
+            .filter_map(|standing| standing.release.manifest("kube-apiserver"))
+    };
     let (Some(oldest), Some(newest)) = (releases().min(), releases().max()) else {
         return;
     };
@@ -92,7 +109,10 @@ fn kubelets(site: &Site<'_>, hops: &Hops, verdict: &mut Verdict) {
             ));
         }
     }
-    let proxy = site.objects.proxy.filter(|proxy| proxy.minor + behind < first.minor);
+    let proxy = site
+        .objects
+        .proxy
+        .filter(|proxy| proxy.minor + behind < first.minor);
     if let Some(proxy) = proxy {
         verdict.refusals.push(finding(
             "all",
@@ -106,7 +126,12 @@ fn kubelets(site: &Site<'_>, hops: &Hops, verdict: &mut Verdict) {
 /// The stored configuration is in an API that the target's kubeadm, or the one before it that rewrites it, still reads.
 fn configuration(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict) {
     if target.kubeadm_api().is_none() {
-        verdict.refusals.push(finding("all", "kubeadm-api", format!("quorate speaks no kubeadm of {target}"), "use v1.20 or later"));
+        verdict.refusals.push(finding(
+            "all",
+            "kubeadm-api",
+            format!("quorate speaks no kubeadm of {target}"),
+            "use v1.20 or later",
+        ));
     }
     let Some(stored) = &site.objects.configuration else {
         verdict.refusals.push(finding(
@@ -123,12 +148,18 @@ fn configuration(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict) {
         "v1beta3" => 36,
         _ => return,
     };
-    let next = stored.version.map_or(target.minor, |stored| stored.minor + 1).min(target.minor);
+    let next = stored
+        .version
+        .map_or(target.minor, |stored| stored.minor + 1)
+        .min(target.minor);
     if next > last_reader {
         verdict.refusals.push(finding(
             "all",
             "kubeadm-api",
-            format!("the stored configuration is of {}, which kubeadm reads until v1.{last_reader}", stored.api),
+            format!(
+                "the stored configuration is of {}, which kubeadm reads until v1.{last_reader}",
+                stored.api
+            ),
             "bring it forward with `kubeadm config migrate` of an earlier kubeadm",
         ));
     }
