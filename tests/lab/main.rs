@@ -12,6 +12,7 @@ mod client;
 mod harness;
 #[path = "../systemd/mod.rs"]
 mod systemd;
+mod upgrade;
 
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,7 @@ fn a_cluster_from_bare_hosts_through_failures() {
     outages_stay_within_their_bounds(&lab);
     a_replaced_worker_joins_again(&lab);
     a_second_provision_changes_nothing(&lab);
+    upgrade::an_upgrade_is_not_noticed_whatever_interrupts_it(&lab);
 }
 
 fn jobs_undo_and_the_lock_hold(lab: &Lab) {
