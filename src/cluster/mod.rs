@@ -29,6 +29,7 @@ pub mod plane;
 pub mod pod;
 pub mod release;
 pub mod report;
+pub mod restore;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod snapshot;
