@@ -1,66 +1,192 @@
-//! `quorate upgrade` on simulated hosts: whatever goes wrong at whichever call, the same command finishes the job.
+//! `quorate upgrade` on simulated hosts: what it does in which order, and that it refuses what is unsafe before it changes
+//! anything. That it survives any fault is tried in `resume.rs`, with all operations.
 //!
-//! The world of the simulation watches by itself that etcd never loses two members, that kubeadm never runs on two masters at
+//! The simulated world watches by itself that etcd never loses a second member, that kubeadm never runs on two masters at
 //! once, and never on one that still gets connections.
-
-#![expect(
-    clippy::indexing_slicing,
-    reason = "a test that meets something else may panic"
-)]
 
 mod common;
 
-use std::time::Duration;
+use common::{End, Run, stage, with_clock};
+use quorate::engine::event::{Event, TaskId};
+use quorate::operation::rehearse::{Operation, Reference, Stage};
 
-use common::{Bench, End, Said, tail, with_clock};
-use quorate::action::{AnyAction, BarePods, Blocked};
-use quorate::engine::event::Event;
-use quorate::engine::reader::Reader;
-use quorate::host::simulated::Simulation;
-use quorate::host::simulated::faults::{Fault, What, When};
-use quorate::host::simulated::record::{Call, Kind};
-use quorate::host::simulated::world::World;
-use quorate::inventory::version::KubeVersion;
-use quorate::operation::preflight::Verdict;
-use quorate::operation::upgrade::gates::{self, Hops, Site};
-use quorate::operation::upgrade::{AtOnce, Policies, plan};
-use serde_json::json;
+const INVENTORY: &str = "tests/data/simulated.yaml";
 
-const FROM: KubeVersion = KubeVersion {
-    minor: 36,
-    patch: 2,
-};
-const TO: KubeVersion = KubeVersion {
-    minor: 36,
-    patch: 3,
-};
-
-/// A cluster as `provision` leaves it, with an application on its first worker.
-fn cluster() -> World {
-    let bench = Bench::new("provision");
-    let simulation = bench.simulation();
-    with_clock(async {
-        let (end, said) = bench.run(&simulation).await;
-        assert!(matches!(end, End::Done { .. }), "{end:?}\n{}", tail(&said));
-    });
-    let mut world = simulation.world().snapshot();
-    world.offered = vec![FROM, TO];
-    let pod = json!({
-        "metadata": { "namespace": "default", "name": "web-1", "uid": "1", "labels": { "app": "web" },
-            "ownerReferences": [{ "kind": "ReplicaSet", "name": "web", "controller": true }] },
-        "spec": { "nodeName": "worker1" }, "status": { "phase": "Running" },
-    });
-    world.etcd[0]
-        .objects
-        .insert("/api/v1/namespaces/default/pods/web-1".to_owned(), pod);
-    world
+/// A cluster as `provision` left it.
+fn cluster() -> (Stage, Reference) {
+    let operation = Operation::find("upgrade").expect("there");
+    let mut stage = stage(INVENTORY, "upgrade");
+    let reference = Reference::new(&mut stage, operation).unwrap_or_else(|error| panic!("{error}"));
+    stage.begin(reference.begins.snapshot());
+    (stage, reference)
 }
 
-/// The playbook of the hop to [`TO`], on a cluster of this shape.
-fn hop() -> Bench {
-    let mut bench = Bench::new("provision");
-    bench.session.inventory.kubernetes = TO;
-    bench.session.inventory.name = "simulated-upgrade".to_owned();
-    bench.plan = plan::of_hop(&bench.session, &Policies::default()).expect("a plan");
-    bench
+/// The changes that were made, in their order: `master2 9`, host and step.
+fn started(run: &Run) -> Vec<(TaskId, String)> {
+    let started = run.events().filter_map(|event| match event {
+        Event::TaskStarted { task, change, .. } => Some((task.clone(), change.summary.clone())),
+        _ => None,
+    });
+    started.collect()
+}
+
+#[test]
+fn masters_take_turns_and_the_leader_is_the_last() {
+    let (stage, _) = cluster();
+    let run = with_clock(stage.run());
+    assert!(matches!(run.end, End::Done { .. }), "{:?}", run.end);
+    let kubeadm: Vec<String> = started(&run)
+        .into_iter()
+        .filter(|(_, summary)| summary.contains("kubeadm upgrade"))
+        .map(|(task, summary)| {
+            let verb = if summary.contains("upgrade apply") {
+                "apply"
+            } else {
+                "node"
+            };
+            format!("{} {verb}", task.host)
+        })
+        .collect();
+    let expected = [
+        "master2 apply",
+        "master3 node",
+        "master1 node",
+        "worker1 node",
+        "worker2 node",
+    ];
+    assert_eq!(kubeadm, expected, "master1 founded the cluster and leads");
+    let world = stage.simulation().world();
+    assert_eq!(world.violations, Vec::<String>::new());
+}
+
+#[test]
+fn each_master_goes_through_all_of_it_before_the_next() {
+    let (stage, _) = cluster();
+    let run = with_clock(stage.run());
+    let of_masters: Vec<String> = started(&run)
+        .into_iter()
+        .filter(|(task, _)| task.play == 3)
+        .map(|(task, _)| task.host)
+        .collect();
+    let mut turns = of_masters.clone();
+    turns.dedup();
+    assert_eq!(turns, ["master2", "master3", "master1"], "{of_masters:?}");
+    let leader: Vec<String> = started(&run)
+        .into_iter()
+        .filter(|(task, _)| task.host == "master1" && task.play == 3)
+        .map(|(_, summary)| summary)
+        .collect();
+    let beginnings = [
+        "let master2 lead etcd",
+        "take master1 out of lb1 and lb2",
+        "change /etc/kubernetes/quorate/cluster.yaml",
+        "bring the control plane of master1",
+        "drain master1",
+        "install 1.36.3 of kubelet",
+        "run kubelet v1.36.3",
+        "uncordon master1",
+        "see master1 up in lb1 and lb2",
+    ];
+    assert_eq!(leader.len(), beginnings.len(), "{leader:#?}");
+    for (summary, beginning) in leader.iter().zip(beginnings) {
+        assert!(summary.starts_with(beginning), "{summary}");
+    }
+}
+
+/// Changes the cluster, upgrades, and gives the refusal; nothing may have been changed.
+fn refusal(change: impl Fn(&mut quorate::host::simulated::world::World)) -> String {
+    let (stage, _) = cluster();
+    change(&mut stage.simulation().world());
+    let run = with_clock(stage.run());
+    let world = stage.simulation().world();
+    let changes = world
+        .calls
+        .iter()
+        .filter(|call| call.kind != quorate::host::simulated::record::Kind::Probe);
+    let changes: Vec<&str> = changes.map(|call| call.what.as_str()).collect();
+    assert_eq!(changes, Vec::<&str>::new(), "a refusal changes nothing");
+    match run.end {
+        End::Failed(why) => why,
+        other => panic!("it was not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_budget_that_blocks_is_refused_with_its_owner_and_pods() {
+    let why = refusal(|world| {
+        let budget = serde_json::json!({
+            "metadata": { "namespace": "default", "name": "web" },
+            "spec": { "selector": { "matchLabels": { "app": "web" } } },
+            "status": { "disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1 },
+        });
+        world.put_object("/apis/policy/v1/poddisruptionbudgets/web", budget);
+    });
+    assert!(
+        why.contains("worker1: budget default/web would stop its drain"),
+        "{why}"
+    );
+    assert!(
+        why.contains("pods of ReplicaSet/web: default/web-1"),
+        "{why}"
+    );
+}
+
+#[test]
+fn somebody_elses_cordon_is_refused() {
+    let why = refusal(|world| {
+        for cluster in &mut world.etcd {
+            if let Some(node) = cluster.objects.get_mut("/api/v1/nodes/worker2") {
+                node["spec"]["unschedulable"] = serde_json::json!(true);
+            }
+        }
+    });
+    assert!(why.contains("worker2: somebody has cordoned it"), "{why}");
+}
+
+#[test]
+fn a_node_that_is_not_in_the_inventory_is_refused() {
+    let why = refusal(|world| {
+        let node = serde_json::json!({ "metadata": { "name": "stranger" }, "status": { "conditions": [{ "type": "Ready", "status": "True" }] } });
+        world.put_object("/api/v1/nodes/stranger", node);
+    });
+    assert!(
+        why.contains("stranger: it is a Node of the cluster and not in the inventory"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_release_that_the_repository_has_not_is_refused() {
+    let why = refusal(|world| world.offered.truncate(1));
+    assert!(
+        why.contains("master1: its package repository does not offer v1.36.3"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_stopped_etcd_member_is_refused() {
+    let why = refusal(|world| {
+        let units = &mut world.machine("master3").units;
+        units.get_mut("kubelet").expect("it runs").active = false;
+        world.machine("master3").pods.remove("etcd");
+    });
+    assert!(
+        why.contains("etcd member master3 does not answer as healthy"),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_server_that_somebody_took_out_is_refused() {
+    let why = refusal(|world| {
+        world
+            .machine("lb1")
+            .servers_out
+            .insert("master2".to_owned(), "MAINT");
+    });
+    assert!(
+        why.contains("lb1: master2 is MAINT there, which no run of quorate did"),
+        "{why}"
+    );
 }

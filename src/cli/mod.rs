@@ -60,10 +60,10 @@ enum Command {
     Plan(plan::Args),
     /// Bring all hosts to what the inventory says
     Provision(provision::Args),
-    /// Carry an operation out on simulated hosts, with any fault; touches no host
-    Rehearse(rehearse::Args),
     /// Bring a running cluster to another release, one minor and one master at a time
     Upgrade(upgrade::Args),
+    /// Carry an operation out on simulated hosts, with any fault; touches no host
+    Rehearse(rehearse::Args),
     /// Show load balancers, apiservers, etcd, nodes and certificates
     Status(status::Args),
     /// Back up etcd and all that a bare machine needs, proved by a trial restore
@@ -152,8 +152,8 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Render(args) => args.run(),
         Command::Plan(args) => block_on(args.run()),
         Command::Provision(args) => block_on(args.run()),
-        Command::Rehearse(args) => args.run(),
         Command::Upgrade(args) => block_on(args.run()),
+        Command::Rehearse(args) => args.run(),
         Command::Status(args) => block_on(args.run()),
         Command::Backup(args) => block_on(args.run()),
         Command::Recover(args) => block_on(args.run()),

@@ -13,6 +13,7 @@ mod client;
 mod harness;
 #[path = "../systemd/mod.rs"]
 mod systemd;
+mod upgrade;
 
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,7 @@ fn a_cluster_from_bare_hosts_through_failures() {
     a_replaced_worker_joins_again(&lab);
     backup::the_worst_day(&lab, 0);
     a_second_provision_changes_nothing(&lab);
+    upgrade::an_upgrade_is_not_noticed_whatever_interrupts_it(&lab);
 }
 
 fn jobs_undo_and_the_lock_hold(lab: &Lab) {

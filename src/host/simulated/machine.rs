@@ -62,12 +62,12 @@ pub struct Machine {
     pub pods: BTreeMap<String, Pod>,
     /// Whether its keepalived holds the virtual IP.
     pub holds_vip: bool,
+    /// Servers that were taken out of its running HAProxy, with their state.
+    pub servers_out: BTreeMap<String, &'static str>,
     /// Whether its disk is slow.
     pub is_slow: bool,
     /// Whether its disk is full.
     pub is_full: bool,
-    /// Servers that were taken out of its running HAProxy, with their state.
-    pub servers_out: BTreeMap<String, &'static str>,
     /// Whether kubelet has registered its Node since it started: it does so once.
     pub is_registered: bool,
 }
@@ -108,9 +108,9 @@ impl Machine {
             locks: BTreeMap::new(),
             pods: BTreeMap::new(),
             holds_vip: false,
+            servers_out: BTreeMap::new(),
             is_slow: false,
             is_full: false,
-            servers_out: BTreeMap::new(),
             is_registered: false,
         };
         let hosts = "127.0.0.1 localhost\n";

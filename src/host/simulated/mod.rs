@@ -29,6 +29,7 @@
     reason = "a simulation may allocate a line at a time"
 )]
 
+pub mod answer;
 pub mod api;
 mod candidates;
 mod certificate;

@@ -78,13 +78,7 @@ pub(super) fn run(
             files.remove(&format!("{QUORATE}/upgraded"));
             done
         }
-        "upgrade-snapshot-keep" => {
-            world
-                .machine(host)
-                .files
-                .put(argument(1), "snapshot", 0o600, now);
-            done
-        }
+        "upgrade-snapshot-keep" => done,
         _ => None,
     }
 }
@@ -428,6 +422,27 @@ impl World {
                 .any(gets)
     }
 
+    /// Puts a pod of a ReplicaSet onto a node, as the scheduler would.
+    pub fn deploy(&mut self, name: &str, node: &str) {
+        let pod = json!({
+            "metadata": { "namespace": "default", "name": format!("{name}-1"), "uid": "1", "labels": { "app": name },
+                "ownerReferences": [{ "kind": "ReplicaSet", "name": name, "controller": true }] },
+            "spec": { "nodeName": node },
+            "status": { "phase": "Running" },
+        });
+        self.put_object(&format!("/api/v1/namespaces/default/pods/{name}-1"), pod);
+    }
+
+    /// Stores an object in the cluster that lives, if one does.
+    pub fn put_object(&mut self, path: &str, object: Value) {
+        if let Some(cluster) = self
+            .live_cluster()
+            .and_then(|cluster| self.etcd.get_mut(cluster))
+        {
+            cluster.objects.insert(path.to_owned(), object);
+        }
+    }
+
     /// The pods on a node: mirrors of its manifests, and what the scheduler put there.
     pub(super) fn pods_on(&self, cluster: usize, node: &str) -> Vec<Value> {
         let mirror = |component: &str| {
@@ -488,13 +503,11 @@ impl World {
                     .filter(|_| takes)
                     .map(str::to_owned)
             });
+            // Real ones get another name; here two worlds are compared by their objects.
             let mut again = pod;
-            again["metadata"]["name"] = json!(format!("pod-{number}"));
+            again["metadata"]["uid"] = json!(number.to_string());
             again["spec"]["nodeName"] = json!(home);
-            let (directory, _) = path.rsplit_once('/').unwrap_or((path, ""));
-            state
-                .objects
-                .insert(format!("{directory}/pod-{number}"), again);
+            state.objects.insert(path.to_owned(), again);
         }
         (201, "{}".to_owned())
     }
