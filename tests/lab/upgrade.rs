@@ -71,6 +71,7 @@ pub fn an_upgrade_is_not_noticed_whatever_interrupts_it(lab: &Lab) {
     println!("lab: the upgrade was started {} times", attempts + 2);
     assert_eq!(figures.failed, 0, "{figures}");
     no_write_was_lost(lab);
+    the_inventory_follows(lab);
     let status = lab.wait("the cluster to be whole", CLUSTER, is_whole);
     every_node_runs_it_uncordoned(&status);
     kubeadm_never_ran_twice_at_once(lab);
@@ -220,6 +221,19 @@ fn no_write_was_lost(lab: &Lab) {
          tries=0; until grep -qx \"$version\" seen || [ $tries -gt 100 ]; do tries=$((tries + 1)); sleep 0.2; done; grep -cx \"$version\" seen",
     );
     assert_ne!(last, "0", "the watch has seen the last write");
+}
+
+/// With the new release in the inventory, `provision` has nothing to change.
+fn the_inventory_follows(lab: &Lab) {
+    let path = lab.inventory();
+    let text = std::fs::read_to_string(&path).expect("readable");
+    std::fs::write(&path, text.replace(FROM, TO)).expect("writable");
+    let summary = lab.json(&["provision"]);
+    assert_eq!(
+        (&summary["changed"], &summary["failed"]),
+        (&Value::from(0), &Value::from(0)),
+        "{summary}"
+    );
 }
 
 fn every_node_runs_it_uncordoned(status: &Value) {
