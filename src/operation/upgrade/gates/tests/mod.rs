@@ -1,5 +1,10 @@
 //! One test per gate: a cluster that may be upgraded, spoilt in one way.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "JSON objects are put together by key"
+)]
+
 mod hosts;
 
 use std::collections::BTreeMap;
