@@ -6,7 +6,7 @@ LAB   ?= lab
 ON     = -i .lab/inventory.yaml
 RELEASE = target/release/quorate
 
-.PHONY: try test lint unit bench soak lab-down tools release
+.PHONY: try test lint unit bench bench-scale rehearse soak lab-down tools release
 
 ## A cluster on this computer: 2 load balancers, 3 masters, 1 worker, provisioned and answered through the virtual IP.
 try: tools release
@@ -26,6 +26,18 @@ lint:
 ## Quorate against parallel OpenSSH, a bare client, Ansible and pyinfra, on the lab of `make try`.
 bench: tools release
 	tests/bench/run.sh .lab/inventory.yaml
+
+## Quorate against 10, 100 and 1,000 SSH servers on loopback with simulated hosts behind them, on slow links and broken ones.
+bench-scale: release
+	$(CARGO) build --locked --release --examples
+	ulimit -n 16384; target/release/examples/scale
+
+## Every fault at every remote call, and 10,000 schedules of several faults at random, of every operation, simulated.
+rehearse: release
+	for operation in $$($(RELEASE) rehearse --list); do \
+	  $(RELEASE) rehearse $$operation -i tests/data/simulated.yaml --faults every && \
+	  $(RELEASE) rehearse $$operation -i tests/data/simulated.yaml --faults random --seeds 10000 || exit 1; \
+	done
 
 ## Long repetitions: a real provision killed at twenty random moments.
 soak: tools

@@ -132,6 +132,13 @@ mod tests {
             .to_string()
     }
 
+    /// The list of all actions grows; what stands around it does not.
+    fn with_every_action_shortened(asserts: impl FnOnce()) {
+        let mut settings = insta::Settings::clone_current();
+        settings.add_filter("`template`(, `[a-z-]+`)+", "[every action]");
+        settings.bind(asserts);
+    }
+
     #[test]
     fn no_playbook_makes_the_parser_panic() {
         let text = Embedded::get("provision.yaml").expect("embedded");
@@ -144,7 +151,7 @@ mod tests {
     #[test]
     fn an_unknown_action_is_refused_with_its_line_and_the_list_of_actions() {
         let text = "name: x\nplays:\n  - name: y\n    hosts: all\n    steps:\n      - name: z\n        do: { tempalte: { src: a, dest: b } }\n";
-        insta::assert_snapshot!(refused(text));
+        with_every_action_shortened(|| insta::assert_snapshot!(refused(text)));
     }
 
     #[test]
@@ -165,7 +172,7 @@ plays:
   - hosts: all
     steps:
 ";
-        insta::assert_snapshot!(refused(text));
+        with_every_action_shortened(|| insta::assert_snapshot!(refused(text)));
         insta::assert_snapshot!("empty", refused(""));
         insta::assert_snapshot!("no_yaml", refused("name: [\n"));
     }

@@ -9,7 +9,8 @@ mod common;
 
 use std::time::Instant;
 
-use common::{End, session, stage, with_clock};
+use common::{Bench, End, session, stage, with_clock};
+use quorate::host::command::{Command, Script};
 use quorate::host::simulated::faults::Fault;
 use quorate::operation::rehearse::{
     OPERATIONS, Operation, Outcome, Reference, Search, attempt, every, random, try_all,
@@ -113,6 +114,65 @@ fn a_broken_promise_is_noticed() {
     reference.begins.violations.push(violation.clone());
     let outcome = attempt(&mut stage, &reference, &[], Search::Nothing);
     assert_eq!(outcome.broken, Some(violation));
+}
+
+/// Provisions, lets something be done to a host, and returns what was noted as broken.
+fn noted(done: impl AsyncFn(&Bench)) -> Vec<String> {
+    let bench = Bench::new("provision");
+    with_clock(async {
+        let run = bench.run().await;
+        assert!(matches!(run.end, End::Done { .. }), "{:?}", run.end);
+        done(&bench).await;
+    });
+    let mut world = bench.simulation().world();
+    world.settle();
+    world.violations.clone()
+}
+
+async fn call(bench: &Bench, host: &str, command: Command) {
+    let hosts = bench.simulation().hosts();
+    let host = hosts.get(host).expect("a host of the inventory");
+    host.transport.run(&command).await.expect("it answers");
+}
+
+/// A check that cannot fail proves nothing: each of the world's own is made to.
+#[test]
+fn each_invariant_notices_its_breach() {
+    let stop = |unit: &str| Command::new("systemctl").arg("stop").arg(unit);
+    let violations = noted(async |bench| {
+        call(bench, "lb1", stop("haproxy")).await;
+        call(bench, "lb2", stop("haproxy")).await;
+    });
+    assert!(
+        violations.iter().any(|it| it.contains("without a holder")),
+        "{violations:?}"
+    );
+
+    let violations = noted(async |bench| {
+        bench.simulation().world().power_off("master2");
+        let park = Command::script(Script::new("park-manifests", ""));
+        call(bench, "master3", park).await;
+    });
+    for breach in ["stopped a second etcd member", "cost etcd its quorum"] {
+        assert!(
+            violations.iter().any(|it| it.contains(breach)),
+            "{violations:?}"
+        );
+    }
+
+    let violations = noted(async |bench| {
+        let mut world = bench.simulation().world();
+        let now = world.now;
+        let path = "/etc/kubernetes/pki/ca.crt";
+        world
+            .machine("master3")
+            .files
+            .put(path, "another", 0o644, now);
+    });
+    assert!(
+        violations.iter().any(|it| it.contains("CAs")),
+        "{violations:?}"
+    );
 }
 
 /// Two operators start the same operation at the same time: one holds the lock, the other one is told so, and all is well.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::candidates::{self, Candidates, Source, Turn};
 use crate::cluster::join::{Token, extras};
+use crate::cluster::kubelet;
 use crate::cluster::plane::{Plane, ailment};
 use crate::cluster::report;
 use crate::cluster::survey::{self, Look};
@@ -74,6 +75,8 @@ impl Action for ControlPlaneConfig {
         for component in &candidates.components {
             replace(effect, component).await?;
         }
+        run(effect, candidates::store_kubelet()).await?;
+        run(effect, kubelet::follow()).await?;
         let turn = turn(effect).await?;
         run(effect, candidates::store(turn)).await?;
         whole(effect).await

@@ -30,12 +30,11 @@ pub struct GeneratedSecret {
 
 impl GeneratedSecret {
     fn holding(&self, password: &str) -> Wanted {
+        let line = format!("{}={}\n", self.variable, quoted(password));
         Wanted {
-            path: self.path.clone(),
-            content: format!("{}={}\n", self.variable, quoted(password)).into_bytes(),
             mode: Mode::PRIVATE,
-            owner: "root:root".to_owned(),
             secrecy: Secrecy::Sensitive,
+            ..Wanted::public(&self.path, line)
         }
     }
 

@@ -358,8 +358,12 @@ actions! {
     ControlPlaneJoin(control_plane_join),
     /// Brings the control plane of a master in line with the shared configuration.
     ControlPlaneConfig(control_plane_config),
+    /// Brings a master one stage further in a restore that was begun on it.
+    RestoreStage(restore_stage),
     /// Makes a worker part of the cluster.
     WorkerJoin(worker_join),
+    /// Brings kubelet of a worker in line with the inventory.
+    KubeletConfig(kubelet_config),
     /// Puts the cluster's CA on a load balancer.
     ClusterCa(cluster_ca),
     /// Sees the virtual IP answer, and keeps the changes that waited for it.

@@ -83,6 +83,8 @@ pub(crate) struct Wanted {
     pub(crate) mode: Mode,
     pub(crate) owner: String,
     pub(crate) secrecy: Secrecy,
+    /// Unchanged lines that a diff shows around a changed one.
+    pub(crate) context_lines: usize,
 }
 
 impl Wanted {
@@ -94,10 +96,12 @@ impl Wanted {
             mode: Mode::PUBLIC,
             owner: "root:root".to_owned(),
             secrecy: Secrecy::Public,
+            context_lines: CONTEXT_LINES,
         }
     }
 
-    /// A file of somebody else's that we edit: its mode and owner stay.
+    /// A file of somebody else's that we edit: its mode and owner stay. Its other lines differ from host to host, and a
+    /// plan that leaves them out says once what is the same everywhere.
     pub(crate) fn edited(
         path: impl Into<Utf8PathBuf>,
         state: &FileState,
@@ -106,6 +110,7 @@ impl Wanted {
         Self {
             mode: Mode(state.mode),
             owner: format!("{}:{}", state.owner, state.group),
+            context_lines: 0,
             ..Self::public(path, content)
         }
     }
@@ -194,7 +199,14 @@ impl Wanted {
             old.map(std::str::from_utf8),
             std::str::from_utf8(&self.content),
         ) {
-            (Some(Ok(old)), Ok(new)) => unified(old_name, old, self.path.as_str(), new),
+            (Some(Ok(old)), Ok(new)) => {
+                let (old, new) = (text::escape(old), text::escape(new));
+                TextDiff::from_lines(&old, &new)
+                    .unified_diff()
+                    .context_radius(self.context_lines)
+                    .header(old_name, self.path.as_str())
+                    .to_string()
+            }
             _ => "content differs".to_owned(),
         }
     }
@@ -264,15 +276,6 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
             let _ = write!(hex, "{byte:02x}");
             hex
         })
-}
-
-fn unified(old_name: &str, old: &str, new_name: &str, new: &str) -> String {
-    let (old, new) = (text::escape(old), text::escape(new));
-    TextDiff::from_lines(&old, &new)
-        .unified_diff()
-        .context_radius(CONTEXT_LINES)
-        .header(old_name, new_name)
-        .to_string()
 }
 
 #[cfg(test)]

@@ -54,8 +54,6 @@ impl Template {
 
     fn holding(&self, content: String) -> Wanted {
         Wanted {
-            path: self.dest.clone(),
-            content: content.into_bytes(),
             mode: self.mode,
             owner: self.owner.clone(),
             secrecy: if self.sensitive {
@@ -63,6 +61,7 @@ impl Template {
             } else {
                 Secrecy::Public
             },
+            ..Wanted::public(&self.dest, content)
         }
     }
 

@@ -8,6 +8,9 @@ use jiff::tz::TimeZone;
 use super::Id;
 use super::manifest::Manifest;
 
+/// Which year and which part of it a day belongs to.
+type Period = fn(Date) -> (i16, i16);
+
 /// How many to keep; 0: no rule of that kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Keep {
@@ -38,22 +41,19 @@ impl Keep {
             .take(self.last.max(1))
             .map(|backup| &backup.id)
             .collect();
-        let periods: [(usize, fn(Date) -> (i16, i8)); 3] = [
-            (self.daily, |date| (date.day_of_year(), 0)),
-            (self.weekly, |date| (date.iso_week_date().week().into(), 1)),
-            (self.monthly, |date| (date.month().into(), 2)),
+        let periods: [(usize, Period); 3] = [
+            (self.daily, |date| (date.year(), date.day_of_year())),
+            (self.weekly, |date| {
+                let week = date.iso_week_date();
+                (week.year(), week.week().into())
+            }),
+            (self.monthly, |date| (date.year(), date.month().into())),
         ];
         for (count, period) in periods {
             let mut seen = BTreeSet::new();
             for backup in &newest_first {
                 let date = backup.taken.to_zoned(TimeZone::UTC).date();
-                let (number, kind) = period(date);
-                let year = if kind == 1 {
-                    date.iso_week_date().year()
-                } else {
-                    date.year()
-                };
-                if seen.len() < count && seen.insert((year, number)) {
+                if seen.len() < count && seen.insert(period(date)) {
                     kept.insert(&backup.id);
                 }
             }

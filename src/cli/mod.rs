@@ -8,8 +8,10 @@ mod lab;
 mod plan;
 mod probe_scripts;
 mod provision;
+mod recover;
 mod rehearse;
 mod render;
+mod restore;
 mod runs;
 mod schema;
 mod status;
@@ -65,7 +67,11 @@ enum Command {
     /// Show load balancers, apiservers, etcd, nodes and certificates
     Status(status::Args),
     /// Back up etcd and all that a bare machine needs, proved by a trial restore
-    Backup(backup::Args),
+    Backup(Box<backup::Args>),
+    /// Show what is wrong with the masters and mend it from the survivors' side
+    Recover(recover::Args),
+    /// Restore etcd on all masters from a backup
+    Restore(restore::Args),
     /// Run a command on hosts
     Exec(exec::Args),
     /// List earlier runs, or show one as a time line
@@ -150,6 +156,8 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Rehearse(args) => args.run(),
         Command::Status(args) => block_on(args.run()),
         Command::Backup(args) => block_on(args.run()),
+        Command::Recover(args) => block_on(args.run()),
+        Command::Restore(args) => block_on(args.run()),
         Command::Exec(args) => block_on(args.run()),
         Command::Runs(args) => args.run(),
         Command::Lab(args) => Ok(lab::run(args)?),

@@ -5,7 +5,8 @@ use clap::ValueEnum;
 use super::Common;
 use crate::error::Error;
 use crate::host::simulated::faults::Fault;
-use crate::operation::rehearse::{Faults, rehearse};
+use crate::operation::rehearse::{Faults, OPERATIONS, Operation, rehearse};
+use crate::report::println;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -16,8 +17,12 @@ use crate::operation::rehearse::{Faults, rehearse};
                         behind it: after the effect and before the answer; `+7`: after seven steps of the job."
 )]
 pub struct Args {
-    /// The operation: provision
-    operation: String,
+    /// The operation; `--list` names them
+    #[arg(required_unless_present = "list")]
+    operation: Option<String>,
+    /// Name the operations that can be rehearsed, one per line
+    #[arg(long)]
+    list: bool,
     #[command(flatten)]
     common: Common,
     /// Let this go wrong, as `master2:power-cut@kubeadm-join+7`; repeat for more
@@ -43,6 +48,11 @@ enum Which {
 
 impl Args {
     pub(super) fn run(self) -> Result<(), Error> {
+        let Some(operation) = self.operation.filter(|_| !self.list) else {
+            let name = |operation: &Operation| println(operation.name);
+            OPERATIONS.iter().for_each(name);
+            return Ok(());
+        };
         let session = self.common.open()?;
         let faults = match self.faults {
             None => Faults::These(self.fault),
@@ -52,6 +62,6 @@ impl Args {
                 count: self.seeds,
             },
         };
-        rehearse(&session, &self.operation, &faults)
+        rehearse(&session, &operation, &faults)
     }
 }

@@ -148,18 +148,20 @@ pub fn serves(address: &str, names: &BTreeSet<String>) -> Script {
     names.iter().fold(script, Script::arg)
 }
 
+const STORE_KUBELET: &str =
+    "kubeadm init phase upload-config kubelet --config /run/quorate/candidates/kubeadm.yaml";
+
+/// Stores kubelet's configuration in the cluster, from where every node takes it.
+#[must_use]
+pub fn store_kubelet() -> Script {
+    Script::new("control-plane-store-kubelet", STORE_KUBELET)
+}
+
 const STORE: &str = r#"
 set -eu
 last=$1
-config=/run/quorate/candidates/kubeadm.yaml kubelet=/var/lib/kubelet/config.yaml
-before=$(sha256sum <$kubelet)
-kubeadm init phase upload-config kubelet --config $config
-kubeadm upgrade node phase kubelet-config
-if [ "$before" != "$(sha256sum <$kubelet)" ]; then
-    systemctl restart kubelet
-fi
 if [ "$last" = last ]; then
-    kubeadm init phase upload-config kubeadm --config $config
+    kubeadm init phase upload-config kubeadm --config /run/quorate/candidates/kubeadm.yaml
 fi
 applied=$(sha256sum </etc/kubernetes/quorate/cluster.yaml)
 echo "${applied%% *}" >/etc/kubernetes/quorate/applied
@@ -175,8 +177,7 @@ pub enum Turn {
     Last,
 }
 
-/// Brings kubelet's configuration in line, stores the configuration in the cluster if this is the last master, and marks it
-/// as applied.
+/// Stores the configuration in the cluster if this is the last master, and marks it as applied.
 #[must_use]
 pub fn store(turn: Turn) -> Script {
     let last = match turn {

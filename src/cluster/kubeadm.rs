@@ -72,7 +72,7 @@ if [ -e $cni ]; then
     ip link delete cni0 2>/dev/null
 fi
 rm -f /etc/kubernetes/bootstrap-kubelet.conf
-rm -f $quorate/founding $quorate/joining $quorate/applied
+rm -f $quorate/founding $quorate/joining $quorate/applied $quorate/kubelet-applied $quorate/backup/kubelet-config.yaml
 exit 0
 "#;
 

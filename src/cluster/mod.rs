@@ -20,6 +20,7 @@ pub mod drain;
 pub mod etcd;
 pub mod join;
 pub mod kubeadm;
+pub mod kubelet;
 pub mod load_balancer;
 pub mod master;
 pub mod node;
@@ -28,6 +29,7 @@ pub mod plane;
 pub mod pod;
 pub mod release;
 pub mod report;
+pub mod restore;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod snapshot;

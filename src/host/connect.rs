@@ -19,17 +19,19 @@ impl Hosts {
         nodes: &[Arc<Node>],
         options: &ConnectOptions,
     ) -> (Self, Vec<(String, HostError)>) {
-        let attempts = nodes.iter().map(|node| async move {
+        let attempts = nodes.iter().enumerate().map(|(index, node)| async move {
             let connected = Ssh::connect(node, options).await;
-            (node, connected)
+            (index, node, connected)
         });
-        let results: Vec<_> = futures::stream::iter(attempts)
-            .buffered(AT_ONCE)
+        // Unordered: behind one that hangs, ordered ones would queue up once so many are done.
+        let mut results: Vec<_> = futures::stream::iter(attempts)
+            .buffer_unordered(AT_ONCE)
             .collect()
             .await;
+        results.sort_by_key(|(index, _, _)| *index);
         let mut hosts = Vec::new();
         let mut errors = Vec::new();
-        for (node, connected) in results {
+        for (_, node, connected) in results {
             match connected {
                 Ok(ssh) => hosts.push(Host {
                     node: Arc::clone(node),

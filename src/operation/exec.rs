@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::stream::{self, StreamExt as _};
 use serde_json::{Value, json};
 
 use super::Session;
@@ -25,6 +25,9 @@ const VERSION: u32 = 1;
 /// How long a command may take.
 const DEADLINE: Duration = Duration::from_secs(60 * 60);
 
+/// Hosts that are worked on at once.
+const AT_ONCE: usize = 64;
+
 /// What became of the command on one host.
 pub type Answer = (String, Result<Output, HostError>);
 
@@ -36,19 +39,13 @@ pub async fn exec(session: &Session, words: &[String]) -> Result<(), Error> {
         .iter()
         .filter(|node| session.selector.matches(node))
         .collect();
-    let (hosts, errors) = session.connect(&nodes, &Arc::new(Meter::default())).await;
     let command = command(words);
-    let mut answers: Vec<Answer> = errors
-        .into_iter()
-        .map(|(host, error)| (host, Err(error)))
-        .collect();
-    answers.extend(
-        join_all(hosts.iter().map(|host| async {
-            let answer = host.transport.run(&command).await;
-            (host.node.name.clone(), answer)
-        }))
-        .await,
-    );
+    // Host by host, so that one that hangs holds up nobody else.
+    let mut answers: Vec<Answer> = stream::iter(&nodes)
+        .map(|node| run_on(session, node, &command))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
     answers.sort_by_key(|(host, _)| nodes.iter().position(|node| node.name == *host));
     match session.settings.format {
         Format::Json => println(&as_json(words, &answers).to_string()),
@@ -64,6 +61,20 @@ pub async fn exec(session: &Session, words: &[String]) -> Result<(), Error> {
             code,
         }),
     }
+}
+
+async fn run_on(session: &Session, node: &Node, command: &Command) -> Answer {
+    let (hosts, errors) = session.connect(&[node], &Arc::new(Meter::default())).await;
+    let answer = match (hosts.get(&node.name), errors.into_iter().next()) {
+        (Some(host), _) => host.transport.run(command).await,
+        (None, Some((_, error))) => Err(error),
+        (None, None) => Err(HostError::Unreachable {
+            host: node.name.clone(),
+            address: node.address.to_string(),
+            reason: "it was not tried".to_owned(),
+        }),
+    };
+    (node.name.clone(), answer)
 }
 
 fn command(words: &[String]) -> Command {

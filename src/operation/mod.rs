@@ -11,8 +11,10 @@ pub mod plan;
 pub mod preflight;
 pub mod probe_scripts;
 pub mod provision;
+pub mod recover;
 pub mod rehearse;
 pub mod render;
+pub mod restore;
 pub mod runs;
 pub mod status;
 pub mod upgrade;
@@ -31,7 +33,7 @@ use crate::host::Hosts;
 use crate::host::error::HostError;
 use crate::host::host_key::NewHostKeys;
 use crate::host::probe::Probe;
-use crate::host::ssh::ConnectOptions;
+use crate::host::ssh::{ConnectOptions, Shared};
 use crate::input::Colour;
 use crate::inventory::select::{SelectError, Selector};
 use crate::inventory::{Inventory, Node};
@@ -72,6 +74,8 @@ pub struct Session {
     pub selector: Selector,
     /// Where the operation is carried out from.
     pub desk: Desk,
+    /// What its connections have learnt: jump hosts, passwords that were asked for.
+    shared: Arc<Shared>,
 }
 
 impl Session {
@@ -94,6 +98,7 @@ impl Session {
             templates,
             selector,
             desk: Desk::Real,
+            shared: Arc::default(),
         })
     }
 
@@ -127,6 +132,7 @@ impl Session {
         };
         let options = ConnectOptions {
             new_host_keys,
+            shared: Arc::clone(&self.shared),
             ..ConnectOptions::default()
         };
         let nodes: Vec<Arc<Node>> = nodes.iter().map(|node| Arc::new((*node).clone())).collect();

@@ -211,14 +211,15 @@ fn interrupted_before(cluster: &str) -> Vec<(String, String)> {
 }
 
 fn open_events(session: &Session, run: &RunId) -> Result<Events, Error> {
-    let cluster = &session.inventory.name;
-    let journal = |()| Journal::create(cluster, run).map_err(EngineError::from);
+    let journal = || Journal::create(&session.inventory.name, run).map_err(EngineError::from);
     if let Desk::Rehearsal(rehearsal) = &session.desk {
-        let journal = rehearsal.keeps_journals.then_some(()).map(journal);
-        return Ok(Events::new(
-            journal.transpose()?,
-            vec![Box::new(rehearsal.heard.clone())],
-        ));
+        let journal = if rehearsal.keeps_journals {
+            Some(journal()?)
+        } else {
+            None
+        };
+        let heard = Box::new(rehearsal.heard.clone());
+        return Ok(Events::new(journal, vec![heard]));
     }
     let mut listeners: Vec<Box<dyn Listener>> = vec![screen()];
     if let Some(path) = &session.settings.events {
@@ -228,7 +229,7 @@ fn open_events(session: &Session, run: &RunId) -> Result<Events, Error> {
         };
         listeners.push(Box::new(EventsFile::create(path).map_err(failed)?));
     }
-    Ok(Events::new(Some(journal(())?), listeners))
+    Ok(Events::new(Some(journal()?), listeners))
 }
 
 fn summary_of(verdict: &Verdict) -> String {

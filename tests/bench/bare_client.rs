@@ -42,15 +42,17 @@ async fn main() -> Result<(), Failure> {
 
 async fn run(directory: String, line: String) -> Result<usize, Failure> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [name, _role, address, user, identity, ..] = words.as_slice() else {
+    let [name, _role, address, user, identity, rest @ ..] = words.as_slice() else {
         return Err(format!("not a host: {line}").into());
     };
+    // After the file of known hosts, which it has no use for.
+    let port = rest.get(1).map_or(Ok(22), |port| port.parse())?;
     let script = std::fs::read(Path::new(&directory).join(format!("{name}.sh")))?;
     let config = Arc::new(client::Config {
         nodelay: true,
         ..client::Config::default()
     });
-    let mut session = client::connect(config, (*address, 22), Trusting).await?;
+    let mut session = client::connect(config, (*address, port), Trusting).await?;
     let key = PrivateKeyWithHashAlg::new(Arc::new(load_secret_key(identity, None)?), None);
     let login = session.authenticate_publickey(*user, key).await?;
     if !matches!(login, AuthResult::Success) {

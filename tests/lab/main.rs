@@ -8,6 +8,7 @@
     reason = "a test that meets something else may panic, and says it shortly"
 )]
 
+mod backup;
 mod client;
 mod harness;
 #[path = "../systemd/mod.rs"]
@@ -33,6 +34,9 @@ fn a_cluster_from_bare_hosts_through_failures() {
         println!("soak: round {round} of {rounds}");
         a_provision_killed_at_a_random_moment_is_finished_by_the_next(&lab);
         a_master_that_lost_its_data_joins_again_and_founds_nothing(&lab);
+        if round == 1 {
+            backup::the_worst_day(&lab, rounds);
+        }
     }
     if rounds > 0 {
         return;
@@ -45,6 +49,7 @@ fn a_cluster_from_bare_hosts_through_failures() {
     an_edit_changes_just_that(&lab);
     outages_stay_within_their_bounds(&lab);
     a_replaced_worker_joins_again(&lab);
+    backup::the_worst_day(&lab, 0);
     a_second_provision_changes_nothing(&lab);
     upgrade::an_upgrade_is_not_noticed_whatever_interrupts_it(&lab);
 }

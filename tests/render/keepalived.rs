@@ -176,7 +176,7 @@ fn every_load_balancer_hears_of_all_others() {
         for node in &all {
             let config = cluster.render("keepalived/keepalived.conf", &node.name);
             if all.len() == 1 {
-                // Keepalived 2.2.7 crashes on an empty list.
+                // It has no peer to name.
                 assert!(!config.contains("unicast"), "{config}");
                 continue;
             }

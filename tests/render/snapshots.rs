@@ -28,6 +28,9 @@ const MASTER: [&str; 3] = [
     "kubeadm/cluster.yaml",
     "kubeadm/init.yaml",
 ];
+/// What a worker has.
+const WORKER: [&str; 1] = ["kubeadm/kubelet.yaml"];
+
 const PER_REGISTRY: &str = "containerd/hosts.toml";
 const INCLUDED: &str = "kubeadm/node-registration.yaml";
 
@@ -35,7 +38,7 @@ fn templates_of(role: Role) -> Vec<&'static str> {
     match role {
         Role::LoadBalancer => LOAD_BALANCER.to_vec(),
         Role::Master => [&NODE[..], &MASTER[..]].concat(),
-        Role::Worker => NODE.to_vec(),
+        Role::Worker => [&NODE[..], &WORKER[..]].concat(),
     }
 }
 

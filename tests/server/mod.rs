@@ -10,14 +10,16 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use quorate::inventory::{Node, Role, SshSettings};
 use russh::keys::{PrivateKey, load_secret_key};
 use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// A request whose standard input has ended.
@@ -176,6 +178,7 @@ fn config(key: PrivateKey) -> Arc<server::Config> {
 /// A server; it ends with its value.
 pub struct Server {
     pub port: u16,
+    answered: Arc<Mutex<Option<Instant>>>,
     config: Arc<Mutex<Arc<server::Config>>>,
     listening: JoinHandle<()>,
 }
@@ -189,20 +192,37 @@ impl Drop for Server {
 impl Server {
     /// Listens; every request gets the behaviour.
     pub async fn start(config: Arc<server::Config>, behaviour: Arc<impl Behaviour>) -> Self {
+        Self::start_with_delay(config, behaviour, Duration::ZERO).await
+    }
+
+    /// The same behind a link on which a round trip takes so long.
+    pub async fn start_with_delay(
+        config: Arc<server::Config>,
+        behaviour: Arc<impl Behaviour>,
+        delay: Duration,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let config = Arc::new(Mutex::new(config));
         let current = Arc::clone(&config);
+        let answered = Arc::new(Mutex::new(None));
+        let note = Arc::clone(&answered);
         let listening = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let _ = stream.set_nodelay(true);
                 let served = Served {
                     behaviour: Arc::clone(&behaviour),
                     inputs: HashMap::new(),
+                    answered: Arc::clone(&note),
                 };
                 let config = Arc::clone(&current.lock().unwrap());
                 tokio::spawn(async move {
-                    if let Ok(session) = server::run_stream(config, stream, served).await {
+                    let session = if delay.is_zero() {
+                        server::run_stream(config, stream, served).await
+                    } else {
+                        server::run_stream(config, delayed(stream, delay), served).await
+                    };
+                    if let Ok(session) = session {
                         let _ = session.await;
                     }
                 });
@@ -211,8 +231,14 @@ impl Server {
         Self {
             port,
             config,
+            answered,
             listening,
         }
+    }
+
+    /// When a request was answered last.
+    pub fn answered_at(&self) -> Option<Instant> {
+        *self.answered.lock().unwrap()
     }
 
     /// Shows another key from the next connection on.
@@ -221,9 +247,43 @@ impl Server {
     }
 }
 
+/// What arrives is held back for half of a round trip, either way.
+fn delayed(stream: TcpStream, round_trip: Duration) -> DuplexStream {
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let (from_client, to_client) = stream.into_split();
+    let (from_server, to_server) = tokio::io::split(far);
+    tokio::spawn(hold_back(from_client, to_server, round_trip / 2));
+    tokio::spawn(hold_back(from_server, to_client, round_trip / 2));
+    near
+}
+
+async fn hold_back(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin + Send + 'static,
+    delay: Duration,
+) {
+    let (sender, mut receiver) = mpsc::unbounded_channel::<(tokio::time::Instant, Vec<u8>)>();
+    tokio::spawn(async move {
+        while let Some((at, bytes)) = receiver.recv().await {
+            tokio::time::sleep_until(at + delay).await;
+            if to.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut buffer = vec![0; 32 * 1024];
+    while let Ok(count) = from.read(&mut buffer).await {
+        let bytes = buffer.get(..count).unwrap_or_default().to_vec();
+        if count == 0 || sender.send((tokio::time::Instant::now(), bytes)).is_err() {
+            return;
+        }
+    }
+}
+
 /// One connection.
 struct Served<B> {
     behaviour: Arc<B>,
+    answered: Arc<Mutex<Option<Instant>>>,
     inputs: HashMap<ChannelId, Vec<u8>>,
 }
 
@@ -282,8 +342,11 @@ impl<B: Behaviour> server::Handler for Served<B> {
             channel,
             handle: session.handle(),
         };
-        let behaviour = Arc::clone(&self.behaviour);
-        tokio::spawn(async move { behaviour.asked(asked).await });
+        let (behaviour, answered) = (Arc::clone(&self.behaviour), Arc::clone(&self.answered));
+        tokio::spawn(async move {
+            behaviour.asked(asked).await;
+            *answered.lock().unwrap() = Some(Instant::now());
+        });
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 packages=(
-  build-essential ca-certificates curl openssl openssh-client openssh-server sudo iproute2 iptables
+  build-essential ca-certificates curl openssl openssh-client openssh-server sudo busybox procps iproute2 iptables kmod
   debootstrap systemd-container haproxy keepalived vagrant vagrant-libvirt
   skopeo golang-go dpkg-dev apt-utils gnupg python3 python3-venv rsync
 )

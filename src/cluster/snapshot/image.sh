@@ -11,12 +11,13 @@ trap dismiss EXIT
 trap 'exit 143' INT TERM
 dismiss
 manifest=
-for file in /etc/kubernetes/manifests/etcd.yaml /var/lib/quorate/restore/manifests/etcd.yaml /var/lib/quorate/restore/tools.yaml; do
+for file in /etc/kubernetes/manifests/etcd.yaml /var/lib/quorate/restore/manifests/etcd.yaml; do
     if [ -z "$manifest" ] && [ -e $file ]; then manifest=$file; fi
 done
 [ -n "$manifest" ] || { echo "no manifest of etcd names its image" >&2; exit 1; }
 image=$(sed -n 's/^ *image: *//p' "$manifest" | head -n 1 | tr -d \"\')
 mkdir -p $root
+ctr -n k8s.io images ls -q | grep -qxF "$image" || crictl pull "$image" >&2
 ctr -n k8s.io images mount --rw "$image" $root >/dev/null
 mkdir -p $root/work $root/etc/kubernetes/pki/etcd $root/tmp
 export ETCDCTL_API=3 root

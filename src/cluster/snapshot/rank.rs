@@ -27,15 +27,14 @@ pub fn best<'p, 'a>(plane: &'p Plane<'a>) -> Option<&'p Member<'a>> {
     // A follower serves as well and has less to do; a few entries of lag are no reason to load the leader.
     let ranked = of_cluster.min_by_key(|(_, view)| {
         let (is_healthy, term, applied, index) = worth(view);
-        let lag = Reverse((
+        Reverse((
             is_healthy,
             term,
             applied / NEAR,
             !view.is_leader(),
             applied,
             index,
-        ));
-        lag
+        ))
     });
     ranked.map(|(master, _)| master)
 }

@@ -7,7 +7,7 @@ use super::frame::Frames;
 use crate::host::facts::{Interface, Listener, Machine};
 
 /// The sysctl that is the boot id.
-pub(super) const BOOT_ID: &str = "kernel.random.boot_id";
+pub(crate) const BOOT_ID: &str = "kernel.random.boot_id";
 
 /// Reads the clock before anything is printed, so that the arrival of the first line bounds it.
 pub(super) const START: &str = "t=$(date +%s%N)\n";

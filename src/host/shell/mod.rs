@@ -31,6 +31,11 @@ impl Nonce {
         Self(format!("{:032x}", rand::random::<u128>()))
     }
 
+    /// One that is known: to answer what it was asked with.
+    pub(crate) fn known(digits: String) -> Self {
+        Self(digits)
+    }
+
     /// Its 32 hexadecimal digits.
     pub(crate) fn as_str(&self) -> &str {
         &self.0

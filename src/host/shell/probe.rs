@@ -190,7 +190,7 @@ fn sysctl_script(names: &[&str]) -> String {
 }
 
 /// `net.ipv4.conf.eth0/1.forwarding` is `/proc/sys/net/ipv4/conf/eth0.1/forwarding`, as for sysctl(8).
-pub(super) fn sysctl_path(name: &str) -> String {
+pub(crate) fn sysctl_path(name: &str) -> String {
     let relative: String = name
         .chars()
         .map(|character| match character {

@@ -637,7 +637,7 @@ fn remove_state(world: &mut World, work: &Work) -> End {
 }
 
 fn forget(world: &mut World, work: &Work) -> End {
-    for mark in ["founding", "joining", "applied"] {
+    for mark in ["founding", "joining", "applied", "kubelet-applied"] {
         world
             .machine(&work.host)
             .files

@@ -29,6 +29,7 @@
     reason = "a simulation may allocate a line at a time"
 )]
 
+pub mod answer;
 pub mod api;
 mod candidates;
 mod certificate;
@@ -39,6 +40,7 @@ pub mod files;
 mod invariants;
 pub mod jobs;
 mod kubeadm;
+mod kubelet;
 mod load_balancer;
 pub mod machine;
 mod packages;

@@ -8,6 +8,7 @@ use super::candidates;
 use super::etcd::DATA;
 use super::jobs::{End, Step, Work};
 use super::kubeadm::{self, SHARED_PKI};
+use super::kubelet;
 use super::load_balancer;
 use super::machine::Machine;
 use super::pods::node_path;
@@ -145,9 +146,13 @@ pub(super) fn run(
             let names = script.arguments.get(1..).unwrap_or_default();
             Ok(candidates::serves(world, host, names))
         }
+        "kubelet-follow" => Ok(kubelet::follow(world, host, &argument(0), &argument(1))),
         "control-plane-store" => Ok(candidates::store(world, host, &argument(0))),
         // For units the door waits.
-        "bridge-renew" | "control-plane-component-healthy" | "wait-for-units" => done,
+        "bridge-renew"
+        | "control-plane-component-healthy"
+        | "control-plane-store-kubelet"
+        | "wait-for-units" => done,
         name => super::upgrade::run(world, host, name, &script.arguments)
             .map_or_else(|| unknown(&format!("script `{name}`")), Ok),
     }

@@ -154,8 +154,8 @@ mod tests {
         );
         let parsed: serde_json::Value = serde_saphyr::from_str(&rule).expect("YAML");
         assert_eq!(
-            parsed["groups"][0]["rules"][0]["alert"],
-            "QuorateBackupMissing"
+            parsed.pointer("/groups/0/rules/0/alert"),
+            Some(&"QuorateBackupMissing".into())
         );
     }
 }

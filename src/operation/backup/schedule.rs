@@ -219,14 +219,14 @@ fn systemd_word(word: &str) -> String {
 fn cron_times(every: Duration) -> Option<String> {
     let seconds = every.as_secs();
     let minutes = seconds / 60;
-    if seconds == 0 || seconds % 60 != 0 {
+    if seconds == 0 || !seconds.is_multiple_of(60) {
         return None;
     }
     match minutes {
         60 => Some("17 * * * *".to_owned()),
         1440 => Some("17 3 * * *".to_owned()),
-        1..60 if 60 % minutes == 0 => Some(format!("*/{minutes} * * * *")),
-        61..1440 if minutes % 60 == 0 && 1440 % minutes == 0 => {
+        1..60 if 60_u64.is_multiple_of(minutes) => Some(format!("*/{minutes} * * * *")),
+        61..1440 if minutes.is_multiple_of(60) && 1440_u64.is_multiple_of(minutes) => {
             Some(format!("17 */{} * * *", minutes / 60))
         }
         _ => None,

@@ -1,0 +1,109 @@
+# Brings this master one stage further; what it has reached is marked in $d, on disk, so that it can be done again after
+# any interruption. $1: the stage.
+stage=$1
+d=/var/lib/quorate/restore manifests=/etc/kubernetes/manifests etcd=/var/lib/etcd
+[ -e $d/settings ] || { echo "there is no restore on this host" >&2; exit 1; }
+setting() { sed -n "s/^$1 //p" $d/settings; }
+mark() { : >$d/$1.new && mv -f $d/$1.new $d/$1 && sync $d/$1 $d; }
+token=$(setting token)
+
+# Waits until `$@` succeeds, at most for 4 minutes.
+await() {
+    tries=0
+    until "$@"; do
+        tries=$((tries + 1))
+        [ $tries -lt 480 ] || { echo "gave up waiting: $*" >&2; return 1; }
+        sleep 0.5
+    done
+}
+# The apiserver would wait half a minute for its clients' watches; what it could still write is replaced anyway.
+gone() {
+    pgrep -x "etcd|kube-apiserver|kube-controller|kube-scheduler" >/dev/null || return 0
+    [ $tries -lt 10 ] || pkill -KILL -x "kube-apiserver|kube-controller|kube-scheduler" || true
+    return 1
+}
+park() {
+    mkdir -p $d/manifests
+    for name in kube-apiserver kube-controller-manager kube-scheduler etcd; do
+        [ ! -e $manifests/$name.yaml ] || mv -f $manifests/$name.yaml $d/manifests/
+    done
+    # A blank machine has none, and nothing to stop.
+    systemctl start kubelet 2>/dev/null || true
+    await gone
+}
+back() { [ ! -e $d/manifests/$1.yaml ] || mv -f $d/manifests/$1.yaml $manifests/; }
+etcd_serves() { curl -s --max-time 3 http://127.0.0.1:2381/health | grep -q '"true"'; }
+api_serves() {
+    curl -s -f -o /dev/null --max-time 3 --cacert /etc/kubernetes/pki/ca.crt "https://$(setting address):6443/readyz"
+}
+# Takes the data out of etcd's sight. On one file system that is a rename; else a copy that counts only when it is whole.
+aside() {
+    [ -d $etcd/member ] || return 0
+    if [ "$(setting role)" = member ]; then
+        mv -T $etcd/member $etcd/quorate-old-$token
+    else
+        rm -rf $d/old.part
+        cp -a $etcd/member $d/old.part
+        sync
+        rm -rf $d/old
+        mv -T $d/old.part $d/old
+        rm -rf $etcd/member
+    fi
+}
+
+case $stage in
+stopped)
+    park
+    mark stopped
+    ;;
+aside)
+    aside
+    sync $etcd
+    mark aside
+    ;;
+etcd)
+    back etcd
+    await etcd_serves
+    mark etcd
+    ;;
+apiserver)
+    back kube-apiserver
+    await api_serves
+    mark apiserver
+    ;;
+finished)
+    back kube-controller-manager
+    back kube-scheduler
+    systemctl restart kubelet
+    rm -f $d/snapshot.db
+    mark finished
+    ;;
+abort-stop)
+    mark abort
+    park
+    ;;
+abort-data)
+    if [ -d $etcd/quorate-old-$token ]; then
+        rm -rf $etcd/quorate-new
+        [ ! -d $etcd/member ] || mv -T $etcd/member $etcd/quorate-discarded-$token
+        mv -T $etcd/quorate-old-$token $etcd/member
+    elif [ -d $d/old ] && [ ! -d $etcd/member ]; then
+        rm -rf $etcd/member.part
+        cp -a $d/old $etcd/member.part
+        mv -T $etcd/member.part $etcd/member
+    fi
+    sync $etcd
+    ;;
+abort-start)
+    for name in etcd kube-apiserver kube-controller-manager kube-scheduler; do back $name; done
+    systemctl restart kubelet
+    await etcd_serves
+    await api_serves
+    mkdir -p /var/lib/quorate/restored
+    mv -T $d /var/lib/quorate/restored/aborted-$token
+    ;;
+*)
+    echo "there is no stage $stage" >&2
+    exit 1
+    ;;
+esac

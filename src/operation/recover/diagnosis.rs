@@ -1,0 +1,594 @@
+//! What is wrong with the control plane, and the one safe way to mend it. Pure.
+
+use std::collections::BTreeSet;
+
+use crate::cluster::etcd::{Member as EtcdMember, MemberId, quorum};
+use crate::cluster::master::{MasterState, Settling};
+use crate::cluster::plane::{Cluster, Etcd, Plane};
+use crate::cluster::report::Has;
+use crate::cluster::snapshot;
+use crate::inventory::{Inventory, Role};
+
+/// What was read.
+pub struct Site<'a> {
+    /// The cluster as it should be.
+    pub inventory: &'a Inventory,
+    /// The masters that answer.
+    pub plane: &'a Plane<'a>,
+    /// Names of Node objects, if an apiserver told.
+    pub nodes: Option<BTreeSet<String>>,
+}
+
+/// One master: inventory, etcd and Node side by side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its name in the inventory, or what etcd calls a member that the inventory does not know.
+    pub name: String,
+    /// What is so of the host.
+    pub host: String,
+    /// Its member.
+    pub member: Option<MemberId>,
+    /// What is so of the member.
+    pub etcd: String,
+    /// Whether there is a Node of that name; `None`: nobody could tell.
+    pub node: Option<bool>,
+}
+
+/// The one safe way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proposal {
+    /// All is well.
+    Nothing,
+    /// It will mend itself, or needs a hand that is not ours.
+    Wait(String),
+    /// These masters answer: what is left of them is cleaned and they join again.
+    Rejoin(Vec<String>),
+    /// Members whose hosts do not answer are removed, one after the other, in this order.
+    Remove(Vec<Removal>),
+    /// Quorum is lost: this survivor's data becomes a cluster of one, and the others join it.
+    Survivor(String),
+    /// No data is left.
+    Restore,
+    /// Nothing is safe.
+    Refuse(String),
+}
+
+/// A member to remove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// The master that it was, or what etcd calls it.
+    pub name: String,
+    /// Its id; `None`: only a Node is left of it.
+    pub member: Option<MemberId>,
+    /// Its address, to be probed from the survivors.
+    pub address: Option<std::net::Ipv4Addr>,
+    /// Whether there is a Node to delete.
+    pub has_node: bool,
+}
+
+impl Site<'_> {
+    /// All masters, then members and Nodes that nobody knows.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Row> {
+        let cluster = self.cluster();
+        let has_node = |name: &str| self.nodes.as_ref().map(|nodes| nodes.contains(name));
+        let mut rows = Vec::new();
+        for node in self.inventory.with_role(Role::Master) {
+            let member = cluster.as_ref().and_then(|it| it.members.at(node.address));
+            let host = self.plane.of(&node.name).map_or_else(
+                || "does not answer".to_owned(),
+                |own| in_words(&MasterState::of(own, self.plane)),
+            );
+            rows.push(Row {
+                name: node.name.clone(),
+                host,
+                member: member.map(|member| member.id),
+                etcd: vote(cluster.as_ref(), member),
+                node: has_node(&node.name),
+            });
+        }
+        for member in self.strangers() {
+            rows.push(Row {
+                name: member.label().to_owned(),
+                host: "not in the inventory".to_owned(),
+                member: Some(member.id),
+                etcd: vote(cluster.as_ref(), Some(&member)),
+                node: has_node(&member.name),
+            });
+        }
+        rows
+    }
+
+    /// The arithmetic of quorum as it is, and as it will be without those that are removed.
+    #[must_use]
+    pub fn arithmetic(&self, without: &[Removal]) -> Vec<String> {
+        let Some(cluster) = self.cluster() else {
+            return vec!["no etcd member answers".to_owned()];
+        };
+        let voters: BTreeSet<MemberId> = cluster.members.voters().map(|it| it.id).collect();
+        let healthy = voters.intersection(&cluster.healthy).count();
+        let mut lines = vec![line("now", voters.len(), healthy)];
+        let mut left = voters.clone();
+        for removal in without {
+            if removal.member.is_some_and(|id| left.remove(&id)) {
+                let healthy = left.intersection(&cluster.healthy).count();
+                lines.push(line(
+                    &format!("without {}", removal.name),
+                    left.len(),
+                    healthy,
+                ));
+            }
+        }
+        lines
+    }
+
+    /// The one safe way.
+    #[must_use]
+    pub fn proposal(&self) -> Proposal {
+        match self.plane.etcd() {
+            Etcd::Living(cluster) => self.with_quorum(&cluster),
+            Etcd::NoQuorum(cluster) => self.without_quorum(&cluster),
+            Etcd::Silent => self.silent(),
+        }
+    }
+
+    fn cluster(&self) -> Option<Cluster> {
+        match self.plane.etcd() {
+            Etcd::Living(cluster) | Etcd::NoQuorum(cluster) => Some(cluster),
+            Etcd::Silent => None,
+        }
+    }
+
+    /// Members that live at no master's address.
+    fn strangers(&self) -> Vec<EtcdMember> {
+        let known = |member: &EtcdMember| {
+            self.inventory
+                .with_role(Role::Master)
+                .any(|node| member.is_at(node.address))
+        };
+        let members = self.cluster().map(|cluster| cluster.members.0);
+        let members = members.unwrap_or_default().into_iter();
+        members.filter(|member| !known(member)).collect()
+    }
+
+    fn with_quorum(&self, cluster: &Cluster) -> Proposal {
+        let gone = self.gone(cluster);
+        if !gone.is_empty() {
+            return in_safe_order(cluster, gone);
+        }
+        if let Some(why) = self.founded_anew(cluster) {
+            return Proposal::Refuse(why);
+        }
+        let mut rejoin = Vec::new();
+        let mut waits = Vec::new();
+        for own in &self.plane.masters {
+            match MasterState::of(own, self.plane) {
+                MasterState::Joined => {}
+                MasterState::Settling(Settling::NodeGone)
+                | MasterState::Bare
+                | MasterState::HalfJoined(_)
+                | MasterState::Wiped(_) => rejoin.push(own.node.name.clone()),
+                MasterState::Settling(what) => {
+                    waits.push(format!("{}: {}", own.node.name, settling(&what)));
+                }
+                MasterState::Foreign(why) => return Proposal::Refuse(why),
+            }
+        }
+        if !rejoin.is_empty() {
+            return Proposal::Rejoin(rejoin);
+        }
+        if !waits.is_empty() {
+            return Proposal::Wait(waits.join("; "));
+        }
+        match self.plane.unread.as_slice() {
+            [] => Proposal::Nothing,
+            gone => Proposal::Wait(format!(
+                "{} does not answer, and nothing is left of it in the cluster: give it back (a new machine will do), then run this again",
+                gone.join(", ")
+            )),
+        }
+    }
+
+    /// A cluster that too few masters are members of, while others were: it may be a founding on an empty disk, whose only
+    /// member is healthy in its own eyes. Joining the others to it would seal the loss of everything.
+    fn founded_anew(&self, cluster: &Cluster) -> Option<String> {
+        let masters = self.inventory.with_role(Role::Master).count();
+        let were_members: Vec<&str> = self
+            .plane
+            .masters
+            .iter()
+            .filter(|master| cluster.members.at(master.node.address).is_none())
+            .filter(|master| master.report.has(Has::EtcdManifest))
+            .map(|master| master.node.name.as_str())
+            .collect();
+        let is_small = cluster.members.0.len() < quorum(masters);
+        (is_small && !were_members.is_empty()).then(|| {
+            let members: Vec<&str> = cluster.members.0.iter().map(EtcdMember::label).collect();
+            format!(
+                "etcd's only members are {}, though {} once were too: it looks like a founding on an empty disk. Restore a backup \
+                 (`quorate restore latest`); only if what it holds is right, join the others with `quorate provision`",
+                members.join(", "),
+                were_members.join(", ")
+            )
+        })
+    }
+
+    /// Members and Nodes of hosts that do not answer, and members that no host of the inventory is.
+    fn gone(&self, cluster: &Cluster) -> Vec<Removal> {
+        let has_node = |name: &str| {
+            self.nodes
+                .as_ref()
+                .is_some_and(|nodes| nodes.contains(name))
+        };
+        let mut gone: Vec<Removal> = self
+            .plane
+            .unread
+            .iter()
+            .filter_map(|name| self.inventory.node(name))
+            .map(|node| Removal {
+                name: node.name.clone(),
+                member: cluster.members.at(node.address).map(|member| member.id),
+                address: Some(node.address),
+                has_node: has_node(&node.name),
+            })
+            .filter(|removal| removal.member.is_some() || removal.has_node)
+            .collect();
+        gone.extend(self.strangers().into_iter().map(|member| Removal {
+            name: member.label().to_owned(),
+            member: Some(member.id),
+            address: address(&member),
+            has_node: false,
+        }));
+        gone
+    }
+
+    fn without_quorum(&self, cluster: &Cluster) -> Proposal {
+        let voters = cluster.members.voters().count();
+        let with_data: Vec<&str> = self.with_data();
+        if with_data.len() >= quorum(voters) {
+            return Proposal::Wait(format!(
+                "{} of {voters} members have their data ({}): start their etcd instead of giving any of it up; look at `journalctl -u kubelet` there",
+                with_data.len(),
+                with_data.join(", ")
+            ));
+        }
+        match snapshot::best(self.plane) {
+            Some(survivor) => Proposal::Survivor(survivor.node.name.clone()),
+            None => Proposal::Refuse("no member that answers belongs to the cluster".to_owned()),
+        }
+    }
+
+    fn silent(&self) -> Proposal {
+        match self.with_data().as_slice() {
+            [] if self.plane.unread.is_empty() => Proposal::Restore,
+            [] => Proposal::Refuse(format!(
+                "no master that answers has etcd's data, and {} does not answer: bring it back if it can be, else take it out \
+                 of the way and restore a backup",
+                self.plane.unread.join(", ")
+            )),
+            with_data => Proposal::Wait(format!(
+                "etcd runs nowhere, but its data is there on {}: start it; look at `journalctl -u kubelet` there",
+                with_data.join(", ")
+            )),
+        }
+    }
+
+    /// Masters that answer and have etcd's data and manifest.
+    fn with_data(&self) -> Vec<&str> {
+        let has = |report: &crate::cluster::report::Report| {
+            report.has(Has::EtcdData) && report.has(Has::EtcdManifest)
+        };
+        let masters = self.plane.masters.iter();
+        masters
+            .filter(|master| has(&master.report))
+            .map(|master| master.node.name.as_str())
+            .collect()
+    }
+}
+
+/// The removals in an order in which each leaves a quorum of healthy voters; those that cost no vote first.
+fn in_safe_order(cluster: &Cluster, mut gone: Vec<Removal>) -> Proposal {
+    let is_voter = |removal: &Removal| {
+        let member = removal.member.and_then(|id| cluster.members.with_id(id));
+        member.is_some_and(|member| !member.is_learner)
+    };
+    gone.sort_by_key(|removal| (is_voter(removal), removal.name.clone()));
+    let mut left = cluster.members.clone();
+    for removal in &gone {
+        let Some(id) = removal.member else { continue };
+        if let Err(why) = left.safe_to_remove(id, &cluster.healthy) {
+            let order: Vec<&str> = gone.iter().map(|removal| removal.name.as_str()).collect();
+            return Proposal::Refuse(format!(
+                "removing {} is not safe: {why}. Bring a master back first; after that the safe order is {}",
+                removal.name,
+                order.join(", then ")
+            ));
+        }
+        left.0.retain(|member| member.id != id);
+    }
+    Proposal::Remove(gone)
+}
+
+fn line(when: &str, voters: usize, healthy: usize) -> String {
+    let needed = quorum(voters);
+    match healthy.checked_sub(needed) {
+        Some(spare) => format!(
+            "{when}: {voters} voters, quorum {needed}, {healthy} healthy: {spare} more may be lost"
+        ),
+        None => format!("{when}: {voters} voters, quorum {needed}, {healthy} healthy: no quorum"),
+    }
+}
+
+fn vote(cluster: Option<&Cluster>, member: Option<&EtcdMember>) -> String {
+    let (Some(cluster), Some(member)) = (cluster, member) else {
+        return "no member".to_owned();
+    };
+    let kind = if member.is_learner {
+        "learner"
+    } else {
+        "voter"
+    };
+    let state = if !member.is_started() {
+        "never started"
+    } else if cluster.healthy.contains(&member.id) {
+        "healthy"
+    } else {
+        "silent"
+    };
+    format!("{kind}, {state}")
+}
+
+fn address(member: &EtcdMember) -> Option<std::net::Ipv4Addr> {
+    let url = member.peer_urls.first()?;
+    url.strip_prefix("https://")?
+        .rsplit_once(':')?
+        .0
+        .parse()
+        .ok()
+}
+
+fn in_words(state: &MasterState) -> String {
+    match state {
+        MasterState::Bare => "blank".to_owned(),
+        MasterState::Joined => "joined".to_owned(),
+        MasterState::Settling(what) => settling(what),
+        MasterState::HalfJoined(why) => format!("half joined: {why}"),
+        MasterState::Wiped(why) => format!("lost its data: {why}"),
+        MasterState::Foreign(why) => format!("foreign: {why}"),
+    }
+}
+
+fn settling(what: &Settling) -> String {
+    match what {
+        Settling::Job(job) => format!("{job} runs"),
+        Settling::Pods(why) => why.clone(),
+        Settling::NodeGone => "its Node is gone".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::report::{Answer, Report};
+    use crate::cluster::sample::{
+        CLUSTER, joined, learner, list, plane, started, status, unstarted,
+    };
+    use crate::testing;
+
+    fn proposed(reports: [Option<Report>; 3], nodes: &[&str]) -> Proposal {
+        let inventory = testing::inventory();
+        let plane = plane(&inventory, reports.into());
+        let site = Site {
+            inventory: &inventory,
+            plane: &plane,
+            nodes: Some(nodes.iter().map(|&name| name.to_owned()).collect()),
+        };
+        let rows = site.rows();
+        assert!(rows.len() >= 3, "{rows:?}");
+        site.proposal()
+    }
+
+    const ALL: [u64; 3] = [1, 2, 3];
+    const NODES: [&str; 3] = ["master1", "master2", "master3"];
+
+    fn without_quorum(number: u64) -> Report {
+        let mut report = joined(number, &ALL);
+        report.readyz = Answer::Unreachable;
+        report.etcd_health = Answer::Http(503, "{\"health\":\"false\"}".to_owned());
+        report
+    }
+
+    fn stopped(number: u64, things: &[Has]) -> Report {
+        let mut report = joined(number, &ALL);
+        report.readyz = Answer::Unreachable;
+        report.etcd_status = Answer::Unreachable;
+        report.has.retain(|has| !things.contains(has));
+        report
+    }
+
+    #[test]
+    fn a_whole_cluster_needs_nothing() {
+        let all = [1, 2, 3].map(|number| Some(joined(number, &ALL)));
+        assert_eq!(proposed(all, &NODES), Proposal::Nothing);
+    }
+
+    #[test]
+    fn any_one_dead_master_is_removed_with_its_node_the_founder_too() {
+        for dead in 1..=3_u64 {
+            let reports = ALL.map(|number| (number != dead).then(|| joined(number, &ALL)));
+            let Proposal::Remove(removals) = proposed(reports, &NODES) else {
+                panic!("master{dead} is removed");
+            };
+            assert_eq!(removals.len(), 1);
+            let removal = removals.first().expect("one");
+            assert_eq!(removal.name, format!("master{dead}"));
+            assert_eq!(removal.member, Some(MemberId(dead)));
+            assert!(removal.has_node && removal.address.is_some());
+        }
+    }
+
+    #[test]
+    fn a_dead_master_of_which_nothing_is_left_is_waited_for() {
+        let reports = [Some(joined(1, &[1, 2])), Some(joined(2, &[1, 2])), None];
+        let nodes = ["master1", "master2"];
+        assert!(matches!(
+            proposed(reports.clone(), &nodes),
+            Proposal::Wait(_)
+        ));
+        let Proposal::Remove(removals) = proposed(reports, &NODES) else {
+            panic!("the Node without a member is deleted");
+        };
+        assert_eq!(removals.first().expect("one").member, None);
+    }
+
+    #[test]
+    fn a_master_that_answers_is_cleaned_and_joins_again() {
+        let blank = Report::default();
+        let wiped = stopped(3, &[Has::EtcdData]);
+        let refounded = Report {
+            etcd_status: status(CLUSTER, 3),
+            etcd_members: list(&[started(3)]),
+            ..joined(3, &ALL)
+        };
+        let no_manifests = stopped(3, &[Has::EtcdManifest, Has::ApiserverManifest]);
+        for third in [blank, wiped, refounded, no_manifests] {
+            let reports = [Some(joined(1, &ALL)), Some(joined(2, &ALL)), Some(third)];
+            assert_eq!(
+                proposed(reports, &NODES),
+                Proposal::Rejoin(vec!["master3".to_owned()])
+            );
+        }
+    }
+
+    #[test]
+    fn a_founding_on_an_empty_disk_is_never_joined() {
+        let alone = Report {
+            etcd_members: list(&[started(1)]),
+            ..joined(1, &[1])
+        };
+        let reports = [
+            Some(alone.clone()),
+            Some(stopped(2, &[Has::EtcdData])),
+            Some(stopped(3, &[])),
+        ];
+        let Proposal::Refuse(why) = proposed(reports, &["master1"]) else {
+            panic!("it is refused");
+        };
+        assert!(
+            why.contains("quorate restore") && why.contains("master2, master3"),
+            "{why}"
+        );
+        let blank = || Some(Report::default());
+        let after_recovery = proposed([Some(alone), blank(), blank()], &["master1"]);
+        assert_eq!(
+            after_recovery,
+            Proposal::Rejoin(vec!["master2".to_owned(), "master3".to_owned()])
+        );
+    }
+
+    #[test]
+    fn half_joined_learners_are_mended_whether_their_host_answers_or_not() {
+        for last in [unstarted(3), learner(3)] {
+            let members = list(&[started(1), started(2), last]);
+            let with = |number| Report {
+                etcd_members: members.clone(),
+                ..joined(number, &ALL)
+            };
+            let silent = stopped(3, &[]);
+            let answers = [Some(with(1)), Some(with(2)), Some(silent)];
+            assert_eq!(
+                proposed(answers, &NODES),
+                Proposal::Rejoin(vec!["master3".to_owned()])
+            );
+            let Proposal::Remove(removals) = proposed([Some(with(1)), Some(with(2)), None], &NODES)
+            else {
+                panic!("the learner is removed");
+            };
+            assert_eq!(removals.first().expect("one").member, Some(MemberId(3)));
+        }
+    }
+
+    #[test]
+    fn a_member_that_no_master_is_is_removed() {
+        let reports = [1, 2, 3].map(|number| Some(joined(number, &[1, 2, 3, 9])));
+        let Proposal::Remove(removals) = proposed(reports, &NODES) else {
+            panic!("the stranger is removed");
+        };
+        let removal = removals.first().expect("one");
+        assert_eq!(
+            (removal.member, removal.has_node),
+            (Some(MemberId(9)), false)
+        );
+    }
+
+    #[test]
+    fn what_would_cost_the_quorum_is_refused_with_the_arithmetic() {
+        // Four voters, one of them unknown to the inventory and dead, one host gone: two of four are healthy.
+        let reports = [
+            Some(joined(1, &[1, 2, 3, 9])),
+            Some(joined(2, &[1, 2, 3, 9])),
+            None,
+        ];
+        let Proposal::Refuse(why) = proposed(reports, &NODES) else {
+            panic!("it is refused");
+        };
+        assert!(
+            why.contains("only 2") && why.contains("3 must agree"),
+            "{why}"
+        );
+        assert!(why.contains("then"), "the order is named: {why}");
+    }
+
+    #[test]
+    fn one_survivor_of_three_founds_anew_but_not_while_a_quorum_has_its_data() {
+        let blank = || Some(Report::default());
+        for others in [[None, None], [blank(), None], [blank(), blank()]] {
+            let [second, third] = others;
+            let survivor = proposed([Some(without_quorum(1)), second, third], &[]);
+            assert_eq!(survivor, Proposal::Survivor("master1".to_owned()));
+        }
+        let stopped = Some(stopped(2, &[]));
+        let waits = proposed([Some(without_quorum(1)), stopped, None], &[]);
+        assert!(matches!(waits, Proposal::Wait(_)), "{waits:?}");
+    }
+
+    #[test]
+    fn without_any_data_a_backup_is_restored_and_never_while_a_host_might_still_have_it() {
+        let blank = || Some(Report::default());
+        assert_eq!(
+            proposed([blank(), blank(), blank()], &[]),
+            Proposal::Restore
+        );
+        assert!(matches!(
+            proposed([blank(), blank(), None], &[]),
+            Proposal::Refuse(_)
+        ));
+        let stopped = Some(stopped(1, &[]));
+        assert!(matches!(
+            proposed([stopped, blank(), blank()], &[]),
+            Proposal::Wait(_)
+        ));
+    }
+
+    #[test]
+    fn the_arithmetic_is_shown_before_and_after() {
+        let inventory = testing::inventory();
+        let reports = vec![Some(joined(1, &ALL)), Some(joined(2, &ALL)), None];
+        let plane = plane(&inventory, reports);
+        let site = Site {
+            inventory: &inventory,
+            plane: &plane,
+            nodes: None,
+        };
+        let Proposal::Remove(removals) = site.proposal() else {
+            panic!("master3 is removed");
+        };
+        assert_eq!(
+            site.arithmetic(&removals),
+            [
+                "now: 3 voters, quorum 2, 2 healthy: 0 more may be lost",
+                "without master3: 2 voters, quorum 2, 2 healthy: 0 more may be lost",
+            ]
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! Removing a master that is gone: its member by id, then its Node.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::diagnosis::Removal;
+use super::{note, plane_of, refused};
+use crate::cluster::api::{self, Request};
+use crate::cluster::etcd::{self, MemberId};
+use crate::cluster::plane::{Cluster, Etcd, Plane};
+use crate::error::Error;
+use crate::host::command::{Command, Script};
+use crate::host::error::HostError;
+use crate::host::{Host, Hosts};
+use crate::operation::Session;
+
+/// Survivors that must find a member silent before it is removed.
+const WITNESSES: usize = 2;
+
+/// How long etcd may take to agree.
+const AGREES: Duration = Duration::from_secs(60);
+
+/// Three probes of etcd's ports, three seconds apart. Prints how many found somebody there.
+const PROBE: &str = r#"
+address=$1
+answered=0
+for try in 1 2 3; do
+    [ $try = 1 ] || sleep 3
+    for port in 2379 2380; do
+        curl -s -k -o /dev/null --max-time 2 --connect-timeout 2 "https://$address:$port/health"
+        # 7, 28: nobody there. Anything else, a refused handshake too, is an answer.
+        case $? in 7 | 28) ;; *) answered=$((answered + 1)) ;; esac
+    done
+done
+echo "$answered"
+"#;
+
+/// Removes what is left of a master. Under the lock everything is read again: the proof counts, not the diagnosis.
+pub(super) async fn remove(
+    session: &Session,
+    hosts: &Hosts,
+    removal: &Removal,
+) -> Result<(), Error> {
+    let plane = plane_of(session, hosts).await;
+    if let Some(id) = removal.member {
+        let Etcd::Living(cluster) = plane.etcd() else {
+            return Err(refused(
+                "etcd has lost its quorum meanwhile: nothing was changed".to_owned(),
+            ));
+        };
+        if cluster.members.with_id(id).is_some() {
+            let survivors = survivors(hosts, &plane, &cluster, id);
+            if let Some(address) = removal.address {
+                witness(&survivors, removal, address).await?;
+            }
+            cluster
+                .members
+                .safe_to_remove(id, &cluster.healthy)
+                .map_err(|why| refused(format!("etcd member {id} must not be removed: {why}")))?;
+            remove_member(session, hosts, &survivors, removal, id).await?;
+        }
+    }
+    if removal.has_node {
+        let plane = plane_of(session, hosts).await;
+        let master = plane
+            .living()
+            .find_map(|master| hosts.get(&master.node.name));
+        let master =
+            master.ok_or_else(|| refused("no apiserver answers to delete the Node".to_owned()))?;
+        let path = format!("/api/v1/nodes/{}", removal.name);
+        api::succeed(master, &path, Request::Delete, 404)
+            .await
+            .map_err(|source| read_error(master, source))?;
+        note(&format!("deleted the Node {}", removal.name));
+    }
+    Ok(())
+}
+
+/// Healthy masters other than the one to remove.
+fn survivors<'h>(
+    hosts: &'h Hosts,
+    plane: &Plane<'_>,
+    cluster: &Cluster,
+    but: MemberId,
+) -> Vec<&'h Host> {
+    let is_survivor = |id: MemberId| id != but && cluster.healthy.contains(&id);
+    plane
+        .masters
+        .iter()
+        .filter(|master| {
+            master
+                .etcd
+                .as_ref()
+                .is_some_and(|view| is_survivor(view.member_id))
+        })
+        .filter_map(|master| hosts.get(&master.node.name))
+        .collect()
+}
+
+/// Refuses unless enough survivors find nobody at the address, each several times.
+async fn witness(survivors: &[&Host], removal: &Removal, address: Ipv4Addr) -> Result<(), Error> {
+    note(&format!(
+        "probing {} ({address}) from {}",
+        removal.name,
+        survivors
+            .iter()
+            .map(|host| host.node.name.as_str())
+            .collect::<Vec<_>>()
+            .join(" and ")
+    ));
+    let probes = survivors.iter().map(async |host| {
+        let script = Script::new("etcd-member-probe", PROBE).arg(address.to_string());
+        let said = host.succeed(&Command::script(script)).await;
+        (*host, said.map(|said| said.text().trim().to_owned()))
+    });
+    let mut silent = 0;
+    for (host, said) in futures::future::join_all(probes).await {
+        match said.map_err(|source| read_error(host, source))?.as_str() {
+            "0" => silent += 1,
+            answered => {
+                return Err(refused(format!(
+                    "{} answered {} of 6 probes from {}: a member that is there is not removed; look at it with `quorate status`",
+                    removal.name,
+                    crate::text::escape(answered),
+                    host.node.name
+                )));
+            }
+        }
+    }
+    if silent < WITNESSES {
+        return Err(refused(format!(
+            "only {silent} survivor found {} silent, and {WITNESSES} must: from one place alone a cut network looks the same",
+            removal.name
+        )));
+    }
+    Ok(())
+}
+
+async fn remove_member(
+    session: &Session,
+    hosts: &Hosts,
+    survivors: &[&Host],
+    removal: &Removal,
+    id: MemberId,
+) -> Result<(), Error> {
+    let Some(host) = survivors.first() else {
+        return Err(refused("no survivor is connected".to_owned()));
+    };
+    let said = host
+        .succeed(&Command::script(etcd::remove_script(id)))
+        .await
+        .map_err(|source| read_error(host, source))?;
+    let since = Instant::now();
+    loop {
+        let plane = plane_of(session, hosts).await;
+        if let Etcd::Living(cluster) = plane.etcd()
+            && cluster.members.with_id(id).is_none()
+        {
+            note(&format!("removed etcd member {id} of {}", removal.name));
+            return Ok(());
+        }
+        if since.elapsed() > AGREES {
+            return Err(read_error(
+                host,
+                HostError::Command {
+                    host: host.node.name.clone(),
+                    command: format!("etcd member remove {id}"),
+                    status: "no effect".to_owned(),
+                    output: crate::text::last_lines(&said.stdout),
+                },
+            ));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn read_error(host: &Host, source: HostError) -> Error {
+    Error::Read {
+        host: host.node.name.clone(),
+        source,
+    }
+}

@@ -1,0 +1,114 @@
+//! Quorum is lost and one member is left: its data becomes a cluster of one.
+//!
+//! By restoring a snapshot of it rather than with `--force-new-cluster`: the snapshot is proved before anything stops, the
+//! old data stays, the cluster gets a new id so that a lost member that comes back cannot join it by mistake, and the
+//! stages are those of `restore`, so an interruption at any moment is gone on from, or back with `restore --abort`.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Request, note, refused};
+use crate::cluster::snapshot;
+use crate::engine::lock;
+use crate::engine::meter::Meter;
+use crate::error::Error;
+use crate::host::command::{Command, Script};
+use crate::host::{Host, Hosts};
+use crate::operation::Session;
+use crate::operation::restore::{Content, Source, States, after, lay, states, walk};
+use crate::report::eprint;
+
+/// How such a restore's id begins.
+const PREFIX: &str = "survivor-";
+
+/// Whether one was interrupted; refuses if an ordinary restore was.
+pub(super) fn is_under_way(states: &States) -> Result<bool, Error> {
+    let settings = states
+        .values()
+        .filter(|state| state.is_under_way())
+        .find_map(|state| state.settings.as_ref());
+    match settings {
+        None => Ok(false),
+        Some(settings) if settings.id.starts_with(PREFIX) => Ok(true),
+        Some(settings) => Err(refused(format!(
+            "a restore is under way: go on with `quorate restore {}`, or back with `quorate restore --abort`",
+            settings.id
+        ))),
+    }
+}
+
+/// Asks for the cluster's name.
+pub(super) fn agree(session: &Session, request: &Request, survivor: &str) -> Result<(), Error> {
+    let name = &session.inventory.name;
+    let typed = match &request.confirm {
+        Some(typed) => typed.clone(),
+        None if !std::io::stdin().is_terminal() => {
+            return Err(refused(format!(
+                "there is nobody to ask: if the other masters' data is given up for {survivor}'s, run with --confirm {name}"
+            )));
+        }
+        None => {
+            eprint("Type the cluster's name to go on: ");
+            let mut typed = String::new();
+            let _ = std::io::stdin().read_line(&mut typed);
+            typed
+        }
+    };
+    if typed.trim() == name {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "`{}` is not the cluster's name",
+        crate::text::escape(typed.trim())
+    )))
+}
+
+/// Takes and proves the snapshot and lays everything; nothing stops yet.
+pub(super) async fn begin(session: &Session, hosts: &Hosts, survivor: &str) -> Result<(), Error> {
+    let lock_name = format!("{}-restore", session.inventory.name);
+    let _lock = lock::take(hosts, &lock_name, &lock::owner()).await?;
+    let host = hosts
+        .get(survivor)
+        .ok_or_else(|| refused(format!("{survivor} is not connected")))?;
+    let run = format!("{PREFIX}{survivor}-{:08x}", rand::random::<u32>());
+    let taken = snapshot::take_proved(host, &run, &|line| note(&line)).await?;
+    // The safety copy: it stays when the restore is done.
+    let kept = format!("/var/lib/quorate/recovered/{run}.db");
+    keep(host, snapshot::PATH, &kept).await?;
+    let source = Source {
+        id: run,
+        sha256: taken.sha256,
+        size: taken.size,
+        content: Content::OnHost(&kept),
+    };
+    lay(hosts, &[host], &states(hosts).await?, &source).await
+}
+
+async fn keep(host: &Host, from: &str, to: &str) -> Result<(), Error> {
+    let script = Script::new(
+        "recover-keep",
+        r#"umask 077; mkdir -p "$(dirname "$2")" && cp "$1" "$2" && sync "$2""#,
+    );
+    let command = Command::script(script.arg(from).arg(to));
+    host.succeed(&command).await.map_err(|source| Error::Read {
+        host: host.node.name.clone(),
+        source,
+    })?;
+    Ok(())
+}
+
+/// Walks the stages, then lets the masters that answer join.
+pub(super) async fn go_on(
+    session: &Session,
+    hosts: &Hosts,
+    meter: &Arc<Meter>,
+    begun: Instant,
+) -> Result<(), Error> {
+    {
+        let lock_name = format!("{}-restore", session.inventory.name);
+        let _lock = lock::take(hosts, &lock_name, &lock::owner()).await?;
+        walk(session, hosts, meter, begun).await?;
+    }
+    after(session, hosts, true).await
+}

@@ -1,0 +1,280 @@
+//! `quorate restore`: etcd's data of the whole control plane from one backup.
+//!
+//! Everything that can be refused is refused before anything stops: the backup is read to its last byte, it must be of this
+//! cluster (its CA) and of this minor of etcd, it is laid on every master, and a master restores it into a scratch etcd
+//! once more. Then the stages of `playbooks/restore.yaml` follow; each is marked on the hosts, so an interrupted restore goes
+//! on where it was, from any computer, or back with `--abort`.
+
+mod abort;
+mod fit;
+mod rebuild;
+mod stage;
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::backup::{keep, masters};
+use super::provision::{Work, carry_out, provision};
+use super::{Session, Settings};
+use crate::backup::manifest::Manifest;
+use crate::backup::seal::Keys;
+use crate::backup::store::Store;
+use crate::cluster::plane::{Etcd, Plane};
+use crate::cluster::restore::{Part, Progress};
+use crate::engine::lock;
+use crate::engine::meter::Meter;
+use crate::engine::reader::Reader;
+use crate::error::Error;
+use crate::host::command::Command;
+use crate::host::{Host, Hosts};
+use crate::inventory::{Node, Role};
+use crate::report::table::wrapped;
+use crate::report::{eprint, eprintln};
+
+pub use abort::abort;
+pub(super) use stage::{Content, Source, States, lay, states};
+
+/// What is asked for.
+pub struct Request {
+    /// Where backups are.
+    pub store: Store,
+    /// What opens them.
+    pub keys: Keys,
+    /// A backup's id, or `latest`.
+    pub id: String,
+    /// Only the first master that answers gets the data; the others join it again.
+    pub single: bool,
+    /// The cluster's name, typed before it was asked for.
+    pub confirm: Option<String>,
+}
+
+/// Restores.
+pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> {
+    let begun = Instant::now();
+    let manifest = request.store.find(&request.id, &session.inventory.name)?;
+    keep::check(&request.store, &manifest, &request.keys)?;
+    fit::of_cluster(&manifest, &session.inventory.name)?;
+    let (hosts, meter) = connect(session, request.single).await?;
+    let lock_name = format!("{}-restore", session.inventory.name);
+    let _lock = lock::take(&hosts, &lock_name, &lock::owner()).await?;
+    let fleet = masters(&hosts).await;
+    let plane = Plane::read(&session.inventory, &fleet);
+    fit::of_ca(&manifest, &plane)?;
+    let states = states(&hosts).await?;
+    fit::of_states(&manifest, &states)?;
+    for line in fit::loss(&manifest, &plane, &states, Timestamp::now()) {
+        eprintln(&wrapped("  - ", &line));
+    }
+    agree(session, request)?;
+
+    let members = member_hosts(&hosts, request.single);
+    let blank = rebuild::blank(&hosts, &states);
+    if !blank.is_empty() {
+        rebuild::base(session, &hosts, &meter).await?;
+    }
+    let source = Source {
+        id: manifest.id.to_string(),
+        sha256: manifest
+            .object(crate::backup::manifest::SNAPSHOT)?
+            .sha256
+            .clone(),
+        size: manifest.object(crate::backup::manifest::SNAPSHOT)?.size,
+        content: Content::Here(&|| open(request, &manifest)),
+    };
+    lay(&hosts, &members, &states, &source).await?;
+    rebuild::files(&blank, request, &manifest).await?;
+    prove(&members, &manifest, &states).await?;
+    walk(session, &hosts, &meter, begun).await?;
+    after(session, &hosts, request.single || !blank.is_empty()).await
+}
+
+/// A reader of the snapshot's content.
+fn open(request: &Request, manifest: &Manifest) -> Result<Box<dyn std::io::Read + Send>, Error> {
+    let object = manifest.object(crate::backup::manifest::SNAPSHOT)?;
+    let path = request.store.place(&manifest.id).join(&object.file);
+    let id = manifest.id.to_string();
+    Ok(request.keys.open(&id, manifest.sealed, &path)?)
+}
+
+/// Every host that answers; every master must, unless one is enough.
+async fn connect(session: &Session, single: bool) -> Result<(Hosts, Arc<Meter>), Error> {
+    let meter = Arc::new(Meter::default());
+    let nodes: Vec<&Node> = session.inventory.nodes.iter().collect();
+    let (hosts, errors) = session.connect(&nodes, &meter).await;
+    let is_master = |name: &str| {
+        session
+            .inventory
+            .node(name)
+            .is_some_and(|node| node.role == Role::Master)
+    };
+    let (lost, others): (Vec<_>, Vec<_>) =
+        errors.into_iter().partition(|(name, _)| is_master(name));
+    let is_nobody = !hosts.iter().any(|host| host.node.role == Role::Master);
+    if (!lost.is_empty() && !single) || is_nobody {
+        return Err(Error::Connect { errors: lost });
+    }
+    for (host, error) in lost.iter().chain(&others) {
+        eprintln(&format!(
+            "{host} is left out: {}",
+            crate::engine::chain(error)
+        ));
+    }
+    Ok((hosts, meter))
+}
+
+/// The masters that get the data.
+fn member_hosts(hosts: &Hosts, single: bool) -> Vec<&Host> {
+    let masters = hosts.iter().filter(|host| host.node.role == Role::Master);
+    masters.take(if single { 1 } else { usize::MAX }).collect()
+}
+
+/// Restores once more into a scratch etcd, with what lies on a master now. Nothing has stopped yet; an interrupted restore
+/// that is past this is not asked again.
+async fn prove(members: &[&Host], manifest: &Manifest, states: &States) -> Result<(), Error> {
+    if states.values().any(|state| state.reached.is_some()) {
+        return Ok(());
+    }
+    let Some(host) = members.first() else {
+        return Ok(());
+    };
+    let run = format!("{}-{:08x}", manifest.id, rand::random::<u32>());
+    eprintln(&format!(
+        "{}: restoring it into a scratch etcd first",
+        host.node.name
+    ));
+    let (revision, contents) = (manifest.etcd.revision, &manifest.etcd.contents);
+    crate::cluster::snapshot::prove(
+        host,
+        &run,
+        crate::cluster::restore::SNAPSHOT,
+        revision,
+        contents,
+    )
+    .await?;
+    Ok(())
+}
+
+/// Walks the stages as a run of its own.
+pub(super) async fn walk(
+    session: &Session,
+    hosts: &Hosts,
+    meter: &Arc<Meter>,
+    begun: Instant,
+) -> Result<(), Error> {
+    let plan = session.plan("restore")?;
+    let reader = Reader::new(hosts);
+    let work = Work {
+        operation: "restore",
+        plan: &plan,
+        hosts,
+        reader: &reader,
+        meter,
+        begun,
+    };
+    carry_out(session, &work).await
+}
+
+/// What follows when the API serves: workers' kubelets start on the new data; where hosts are still to join or to be
+/// finished, that is what `provision` does.
+pub(super) async fn after(session: &Session, hosts: &Hosts, provisions: bool) -> Result<(), Error> {
+    for worker in hosts.iter().filter(|host| host.node.role == Role::Worker) {
+        let restart = Command::new("systemctl").arg("restart").arg("kubelet");
+        if let Err(error) = worker.succeed(&restart).await {
+            eprintln(&format!(
+                "{}: kubelet was not restarted: {}",
+                worker.node.name,
+                crate::engine::chain(&error)
+            ));
+        }
+    }
+    read_back(session, hosts).await?;
+    if provisions {
+        eprintln("Bringing every host that answers in line:");
+        return Box::pin(provision(&rejoin(session, hosts)?)).await;
+    }
+    Ok(())
+}
+
+/// A session for the hosts that answer, which asks nothing.
+pub(super) fn rejoin(session: &Session, hosts: &Hosts) -> Result<Session, Error> {
+    Session::open(Settings {
+        yes: true,
+        on: hosts.iter().map(|host| host.node.name.clone()).collect(),
+        ..session.settings.clone()
+    })
+}
+
+/// What must be true at the end, seen from the hosts.
+async fn read_back(session: &Session, hosts: &Hosts) -> Result<(), Error> {
+    let fleet = masters(hosts).await;
+    let plane = Plane::read(&session.inventory, &fleet);
+    let is_member = |state: &Progress| {
+        let settings = state.settings.as_ref();
+        settings.is_some_and(|settings| settings.part == Part::Member)
+    };
+    let wanted = states(hosts)
+        .await?
+        .values()
+        .filter(|state| is_member(state))
+        .count();
+    let failed = |finding: String| Error::Refused {
+        findings: vec![format!(
+            "the restore is done, but {finding}: look at `quorate status`"
+        )],
+    };
+    let Etcd::Living(cluster) = plane.etcd() else {
+        return Err(failed("etcd has no quorum".to_owned()));
+    };
+    let serving = plane.living().count();
+    if cluster.members.0.len() != wanted || serving != wanted {
+        return Err(failed(format!(
+            "etcd has {} of {wanted} members and {serving} masters serve",
+            cluster.members.0.len()
+        )));
+    }
+    let revision = plane
+        .masters
+        .iter()
+        .filter_map(|master| master.etcd.as_ref())
+        .map(|view| view.revision)
+        .max()
+        .unwrap_or_default();
+    eprintln(&format!(
+        "etcd cluster {} with {wanted} of {wanted} members is at revision {revision}, and {serving} apiservers answer",
+        cluster.id
+    ));
+    Ok(())
+}
+
+/// Asks for the cluster's name.
+fn agree(session: &Session, request: &Request) -> Result<(), Error> {
+    let name = &session.inventory.name;
+    let typed = match &request.confirm {
+        Some(typed) => typed.clone(),
+        None if !std::io::stdin().is_terminal() => {
+            return Err(Error::Refused {
+                findings: vec![format!(
+                    "there is nobody to ask: if what stands above may be lost, run with --confirm {name}"
+                )],
+            });
+        }
+        None => {
+            eprint("Type the cluster's name to go on: ");
+            let mut typed = String::new();
+            let _ = std::io::stdin().read_line(&mut typed);
+            typed
+        }
+    };
+    if typed.trim() == name {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        findings: vec![format!(
+            "`{}` is not the cluster's name",
+            crate::text::escape(typed.trim())
+        )],
+    })
+}
