@@ -4,6 +4,11 @@
 //! The simulated world watches by itself that etcd never loses a second member, that kubeadm never runs on two masters at
 //! once, and never on one that still gets connections.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "JSON objects are put together by key"
+)]
+
 mod common;
 
 use common::{End, Run, stage, with_clock};

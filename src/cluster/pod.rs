@@ -174,7 +174,7 @@ fn kind(pod: &Value, owner: Option<&str>) -> Kind {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;

@@ -114,7 +114,7 @@ impl Release {
             let (key, value) = line.split_once(' ').unwrap_or((line, ""));
             match key {
                 "upgrading" => {
-                    release.upgrading = Some(KubeVersion::find(value).unwrap_or(UNKNOWN))
+                    release.upgrading = Some(KubeVersion::find(value).unwrap_or(UNKNOWN));
                 }
                 "upgraded" => release.upgraded = KubeVersion::find(value),
                 "manifest" => {

@@ -2,13 +2,14 @@
 
 use crate::Quorate;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "",
     "validate",
     "schema",
     "render",
     "plan",
     "provision",
+    "upgrade",
     "status",
     "exec",
     "runs",

@@ -28,6 +28,7 @@ pub fn the_worst_day(lab: &Lab, soak: u32) {
     }
     if soak > 0 {
         a_survivor_carries_on(lab);
+        everything_lost_comes_back_on_blank_machines(lab);
     }
 }
 
@@ -332,6 +333,31 @@ fn a_survivor_carries_on(lab: &Lab) {
     assert!(run.wait().expect("it ends").success());
     assert!(back < Duration::from_secs(180), "{back:?}");
     lab.wait("the cluster whole", CLUSTER * 2, is_whole);
+    let there = lab.on(
+        "master1",
+        &format!("{KUBECTL} get configmap held-by-all -o name"),
+    );
+    assert!(there.contains("held-by-all"));
+}
+
+fn everything_lost_comes_back_on_blank_machines(lab: &Lab) {
+    backup(lab, &["--plaintext"]);
+    let masters = ["master1", "master2", "master3"];
+    for master in masters {
+        lab.fault("kill", master);
+    }
+    for master in masters {
+        lab.replace(master);
+    }
+    let diagnosed = lab.json(&["recover", "--plan"]);
+    assert_eq!(diagnosed["proposal"]["kind"], "restore", "{diagnosed:#}");
+    let begun = Instant::now();
+    lab.must(&["restore", "latest", "--confirm", &cluster(lab)]);
+    println!(
+        "figure: three blank masters: restored in {:?}",
+        begun.elapsed()
+    );
+    lab.wait("the cluster whole", CLUSTER, is_whole);
     let there = lab.on(
         "master1",
         &format!("{KUBECTL} get configmap held-by-all -o name"),

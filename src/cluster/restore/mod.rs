@@ -66,7 +66,7 @@ impl Stage {
     /// again afterwards.
     #[must_use]
     pub fn is_for_bystanders(self) -> bool {
-        self <= Self::Aside
+        self <= Self::Aside || self == Self::Finished
     }
 }
 
@@ -188,6 +188,14 @@ impl Progress {
         self.settings.is_some() && self.reached != Some(Stage::Finished)
     }
 
+    /// Whether it is to be, or is, a member of the restored etcd.
+    #[must_use]
+    pub fn is_member(&self) -> bool {
+        self.settings
+            .as_ref()
+            .is_some_and(|settings| settings.part == Part::Member)
+    }
+
     /// Whether that stage is reached here, or is none for this master.
     #[must_use]
     pub fn is_past(&self, stage: Stage) -> bool {
@@ -278,6 +286,11 @@ mod tests {
     fn a_bystander_stops_and_no_more() {
         let progress = state(Part::Bystander, &[]);
         assert!(!progress.is_past(Stage::Stopped) && !progress.is_past(Stage::Aside));
-        assert!(progress.is_past(Stage::Restored) && progress.is_past(Stage::Finished));
+        assert!(progress.is_past(Stage::Restored) && progress.is_past(Stage::Apiserver));
+        assert!(
+            !progress.is_past(Stage::Finished),
+            "it must not look under way for ever"
+        );
+        assert!(!state(Part::Bystander, &["aside", "finished"]).is_under_way());
     }
 }

@@ -72,9 +72,11 @@ apiserver)
     mark apiserver
     ;;
 finished)
-    back kube-controller-manager
-    back kube-scheduler
-    systemctl restart kubelet
+    if [ "$(setting role)" = member ]; then
+        back kube-controller-manager
+        back kube-scheduler
+        systemctl restart kubelet
+    fi
     rm -f $d/snapshot.db
     mark finished
     ;;

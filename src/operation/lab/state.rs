@@ -52,12 +52,22 @@ pub(super) fn write_state(
     write_private(&directory.join("inventory.yaml"), &text)
 }
 
+/// Writes the host keys. The disk of a machine that is off is not mounted: its line stays as it was.
 pub(super) fn write_known_hosts(record: &Record) -> Result<(), LabError> {
+    let path = record.state_dir.join("known_hosts");
+    let earlier = fs::read_to_string(&path).unwrap_or_default();
     let lines = record.machines.iter().filter_map(|machine| {
         let disk = Disk::of(record, &machine.host);
-        disk.is_formatted()
-            .then(|| disk::known_host(&machine.host, &disk))
+        if !disk.is_formatted() {
+            return None;
+        }
+        if disk.root().join("etc/ssh").exists() {
+            return Some(disk::known_host(&machine.host, &disk));
+        }
+        let begin = format!("{} ", machine.host.address);
+        let line = earlier.lines().find(|line| line.starts_with(&begin))?;
+        Some(Ok(format!("{line}\n")))
     });
     let text = lines.collect::<Result<String, LabError>>()?;
-    write_private(&record.state_dir.join("known_hosts"), &text)
+    write_private(&path, &text)
 }

@@ -23,7 +23,6 @@ use crate::backup::manifest::Manifest;
 use crate::backup::seal::Keys;
 use crate::backup::store::Store;
 use crate::cluster::plane::{Etcd, Plane};
-use crate::cluster::restore::{Part, Progress};
 use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
@@ -70,8 +69,8 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
     }
     agree(session, request)?;
 
-    let members = member_hosts(&hosts, request.single);
-    let blank = rebuild::blank(&hosts, &states);
+    let members = members(&hosts, &states, request.single);
+    let blank = rebuild::blank(&members, &states);
     if !blank.is_empty() {
         rebuild::base(session, &hosts, &meter).await?;
     }
@@ -125,10 +124,22 @@ async fn connect(session: &Session, single: bool) -> Result<(Hosts, Arc<Meter>),
     Ok((hosts, meter))
 }
 
-/// The masters that get the data.
-fn member_hosts(hosts: &Hosts, single: bool) -> Vec<&Host> {
-    let masters = hosts.iter().filter(|host| host.node.role == Role::Master);
-    masters.take(if single { 1 } else { usize::MAX }).collect()
+/// The masters that get the data: all; or the one that an interrupted restore has chosen, one that has an etcd, any.
+fn members<'h>(hosts: &'h Hosts, states: &States, single: bool) -> Vec<&'h Host> {
+    let mut masters: Vec<&Host> = hosts
+        .iter()
+        .filter(|host| host.node.role == Role::Master)
+        .collect();
+    if single {
+        masters.sort_by_key(|host| {
+            let state = states.get(&host.node.name);
+            let is_chosen = state.is_some_and(|state| state.is_under_way() && state.is_member());
+            let has_etcd = state.is_some_and(|state| state.image.is_some());
+            (!is_chosen, !has_etcd)
+        });
+        masters.truncate(1);
+    }
+    masters
 }
 
 /// Restores once more into a scratch etcd, with what lies on a master now. Nothing has stopped yet; an interrupted restore
@@ -211,15 +222,8 @@ pub(super) fn rejoin(session: &Session, hosts: &Hosts) -> Result<Session, Error>
 async fn read_back(session: &Session, hosts: &Hosts) -> Result<(), Error> {
     let fleet = masters(hosts).await;
     let plane = Plane::read(&session.inventory, &fleet);
-    let is_member = |state: &Progress| {
-        let settings = state.settings.as_ref();
-        settings.is_some_and(|settings| settings.part == Part::Member)
-    };
-    let wanted = states(hosts)
-        .await?
-        .values()
-        .filter(|state| is_member(state))
-        .count();
+    let states = states(hosts).await?;
+    let wanted = states.values().filter(|state| state.is_member()).count();
     let failed = |finding: String| Error::Refused {
         findings: vec![format!(
             "the restore is done, but {finding}: look at `quorate status`"

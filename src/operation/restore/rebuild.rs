@@ -42,14 +42,14 @@ systemctl enable kubelet
 systemctl restart kubelet
 "#;
 
-/// The connected masters that have no etcd.
-pub(super) fn blank<'h>(hosts: &'h Hosts, states: &States) -> Vec<&'h Host> {
-    let is_blank = |host: &&Host| {
+/// Those of the masters that have no etcd.
+pub(super) fn blank<'h>(masters: &[&'h Host], states: &States) -> Vec<&'h Host> {
+    let is_blank = |host: &&&Host| {
         states
             .get(&host.node.name)
             .is_some_and(|state| state.image.is_none())
     };
-    hosts.iter().filter(is_blank).collect()
+    masters.iter().filter(is_blank).copied().collect()
 }
 
 /// Everything of `provision` that comes before the control plane, on every host that answers.

@@ -134,7 +134,8 @@ pub async fn upgrade(session: &Session, options: &Options) -> Result<(), Error> 
     let tell = |host: &str, what: String| eprintln(&format!("{host}: found: {what}"));
     follow_leftovers(&target, &whole, &hosts, &reader, &tell).await?;
     if is_done(&target, &whole, &reader.fleet(), options) {
-        return read_back::nothing_to_do(&target, begun);
+        read_back::nothing_to_do(&target, begun);
+        return Ok(());
     }
 
     let begins_at = site(&target, &reader.fleet(), options).begins_at();

@@ -38,7 +38,7 @@ pub fn of_hop(session: &Session, policies: &Policies) -> Result<Plan, Error> {
                     drain.timeout = policies.drain_timeout;
                 }
                 AnyAction::NodeUncordon(uncordon) => {
-                    uncordon.confirm.clone_from(&policies.pause_after)
+                    uncordon.confirm.clone_from(&policies.pause_after);
                 }
                 _ => {}
             }
@@ -97,13 +97,13 @@ pub(super) fn text(site: &Site<'_>, hops: &Hops, target: KubeVersion) -> String 
         .collect();
     let mut text = format!("Upgrade of {}: {}\n", site.inventory.name, path.join(" → "));
     for standing in &site.standings {
+        let drain = || format!("drain of {}, kubelet", pods(standing));
         let what = match (standing.plane_is_at(target), standing.kubelet_is_at(target)) {
             (true, true) => "has it already".to_owned(),
-            (true, false) => format!("drain of {}, kubelet", pods(standing)),
             (false, _) if standing.node.role == Role::Master => {
-                format!("control plane, drain of {}, kubelet", pods(standing))
+                format!("control plane, {}", drain())
             }
-            (false, _) => format!("drain of {}, kubelet", pods(standing)),
+            (_, _) => drain(),
         };
         let under_way = if site.is_under_way(&standing.node.name) {
             " (continued)"

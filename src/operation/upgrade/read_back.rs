@@ -79,9 +79,8 @@ fn differences(session: &Session, fleet: &Fleet) -> Vec<String> {
 }
 
 /// There was nothing to do.
-pub(super) fn nothing_to_do(session: &Session, begun: Instant) -> Result<(), Error> {
+pub(super) fn nothing_to_do(session: &Session, begun: Instant) {
     tell(session, "unchanged", begun);
-    Ok(())
 }
 
 fn tell(session: &Session, result: &str, begun: Instant) {

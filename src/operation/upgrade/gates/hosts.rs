@@ -73,7 +73,7 @@ fn certificates(site: &Site<'_>, verdict: &mut Verdict) {
 fn least_containerd(target: KubeVersion, major: u64, minor: u64) -> Option<[u64; 3]> {
     match (target.minor, major, minor) {
         (36.., ..=1, _) | (36.., 2, 0..2) => Some([2, 2, 0]),
-        (35, ..=1, _) | (34, ..=1, _) => Some([1, 7, 28]),
+        (34..=35, ..=1, _) => Some([1, 7, 28]),
         (35, 2, 0..=1) => Some([2, 1, 5]),
         (34, 2, 0) => Some([2, 0, 6]),
         (34, 2, 1) => Some([2, 1, 3]),
