@@ -117,7 +117,7 @@ fn a_broken_promise_is_noticed() {
 }
 
 /// Provisions, lets something be done to a host, and returns what was noted as broken.
-fn noted(done: impl AsyncFn(&Bench)) -> Vec<String> {
+fn noted(done: impl AsyncFnOnce(&Bench)) -> Vec<String> {
     let bench = Bench::new("provision");
     with_clock(async {
         let run = bench.run().await;
