@@ -127,7 +127,21 @@ mod tests {
     #[test]
     fn the_text_is_an_exposition() {
         let manifest = manifest("2026-11-21T13:30:00Z");
-        insta::assert_snapshot!(text("seoul-1", Some(&manifest), &run(true)));
+        let text = text("seoul-1", Some(&manifest), &run(true));
+        let begin = "# HELP quorate_backup_last_verified_timestamp_seconds When the newest verified backup was taken.\n\
+                     # TYPE quorate_backup_last_verified_timestamp_seconds gauge\n\
+                     quorate_backup_last_verified_timestamp_seconds{cluster=\"seoul-1\"} 1795267800\n";
+        assert!(text.starts_with(begin), "{text}");
+        for (name, value) in [
+            ("last_verified_size_bytes", "400000"),
+            ("last_verified_revision", "2417"),
+            ("last_run_timestamp_seconds", "1795268931"),
+            ("last_run_duration_seconds", "4.200"),
+            ("last_run_success", "1"),
+        ] {
+            let line = format!("quorate_backup_{name}{{cluster=\"seoul-1\"}} {value}\n");
+            assert!(text.contains(&line), "{line} in\n{text}");
+        }
     }
 
     #[test]

@@ -275,7 +275,13 @@ mod tests {
     #[test]
     fn the_units_quote_for_systemd() {
         let schedule = schedule(6 * 3600);
-        insta::assert_snapshot!(format!("{}---\n{}", schedule.service(), schedule.timer()));
+        let service = schedule.service();
+        let command = r#"ExecStart="/usr/bin/quorate" "backup" "--inventory" "/srv/my clusters/100%%.yaml" "--quiet""#;
+        assert!(service.lines().any(|line| line == command), "{service}");
+        assert!(service.contains("Type=oneshot\n"), "{service}");
+        let timer = schedule.timer();
+        assert!(timer.contains("OnUnitActiveSec=21600s\n"), "{timer}");
+        assert!(timer.contains("WantedBy=timers.target\n"), "{timer}");
     }
 
     #[test]

@@ -233,7 +233,8 @@ async fn read_back(session: &Session, hosts: &Hosts) -> Result<(), Error> {
         return Err(failed("etcd has no quorum".to_owned()));
     };
     let serving = plane.living().count();
-    if cluster.members.0.len() != wanted || serving != wanted {
+    // A recovery that was gone on from may find the others joined already.
+    if cluster.members.0.len() < wanted || serving < wanted {
         return Err(failed(format!(
             "etcd has {} of {wanted} members and {serving} masters serve",
             cluster.members.0.len()
