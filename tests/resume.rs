@@ -2,7 +2,7 @@
 //!
 //! Every operation that can be rehearsed is tried. The connection is lost at every single call, before and after its effect;
 //! power cuts and dying operators are tried at some calls and steps of jobs. `QUORATE_STRIDE` (default 5) says at how many:
-//! the smaller, the more. `QUORATE_SEEDS` says how many schedules of several random faults are tried beside (default 200).
+//! the smaller, the more. `QUORATE_SEEDS` says how many schedules of several random faults are tried beside (default 100).
 //! `make rehearse` tries all of it with the release build.
 
 mod common;
@@ -99,7 +99,7 @@ fn several_faults_at_random_are_made_good_by_running_again() {
     for operation in OPERATIONS {
         let reference = reference(operation);
         let case = |index: usize| random(index as u64, &reference.calls);
-        let count = number("QUORATE_SEEDS", 200);
+        let count = number("QUORATE_SEEDS", 100);
         try_cases(operation, &reference, "several faults", &case, count);
     }
 }
@@ -117,7 +117,7 @@ fn a_broken_promise_is_noticed() {
 }
 
 /// Provisions, lets something be done to a host, and returns what was noted as broken.
-fn noted(done: impl AsyncFn(&Bench)) -> Vec<String> {
+fn noted(done: impl AsyncFnOnce(&Bench)) -> Vec<String> {
     let bench = Bench::new("provision");
     with_clock(async {
         let run = bench.run().await;

@@ -4,7 +4,10 @@
 //! The simulated world watches by itself that etcd never loses a second member, that kubeadm never runs on two masters at
 //! once, and never on one that still gets connections.
 
-#![expect(clippy::indexing_slicing, reason = "JSON objects are put together by key")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "JSON objects are put together by key"
+)]
 
 mod common;
 

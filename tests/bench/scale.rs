@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
+use quorate::host::facts::Machine;
 use quorate::host::probe::{Probe, Readings};
 use quorate::host::simulated::answer;
 use quorate::inventory::Node;
@@ -396,8 +397,11 @@ fn keep_kubeconfig(stage: &Stage, keys: &Keys) {
 
 fn prepare(stage: &Stage, node: &Node, probes: &[Probe]) -> Prepared {
     let mut readings = readings(stage, node, probes);
-    if let Some(machine) = &mut readings.machine {
-        machine.clock_us = CLOCK;
+    if let Ok(machine) = readings.machine().cloned() {
+        readings = readings.with_machine(Machine {
+            clock_us: CLOCK,
+            ..machine
+        });
     }
     let answer = answer::answer(probes, MARK, &readings);
     Prepared {

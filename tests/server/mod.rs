@@ -230,8 +230,8 @@ impl Server {
         });
         Self {
             port,
-            config,
             answered,
+            config,
             listening,
         }
     }

@@ -151,7 +151,7 @@ fn budgets_and_bare_pods_stop_it_unless_the_person_allows_them() {
             "worker1",
             "kubernetes-release",
             &release(false, "", &json!([bare])),
-        )
+        );
     };
     refuses(
         "worker1 bare-pods: nobody would make these pods again: default/web",

@@ -346,7 +346,7 @@ fn etcd_is_whole_without_alarms_and_new_enough() {
         "all etcd: etcd member master3 does not answer as healthy",
         |cluster| {
             let ill = spoilt(&|report| {
-                report.etcd_health = Answer::Http(503, "{\"health\":\"false\"}".to_owned())
+                report.etcd_health = Answer::Http(503, "{\"health\":\"false\"}".to_owned());
             });
             cluster.set("master3", "kubernetes-report", &ill);
         },
@@ -413,7 +413,7 @@ fn apiservers_nodes_and_dns_are_well() {
         },
     );
     refuses("all dns: no replica of CoreDNS is ready", |cluster| {
-        cluster.set("all", DNS, "200 {\"status\":{}}")
+        cluster.set("all", DNS, "200 {\"status\":{}}");
     });
 }
 
@@ -449,7 +449,7 @@ fn cordons_and_servers_of_others_are_refused_and_ours_are_continued() {
         )
     };
     refuses("worker1 cordoned: somebody has cordoned it", |cluster| {
-        cluster.set("all", NODES, &cordoned(json!({})))
+        cluster.set("all", NODES, &cordoned(json!({})));
     });
     let maint = |cluster: &mut Cluster| {
         let out = cluster.answer("lb2", "haproxy-servers").replace(
