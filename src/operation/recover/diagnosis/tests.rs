@@ -1,0 +1,223 @@
+//! Every way in which a control plane can be broken, and what is proposed.
+
+use super::*;
+use crate::cluster::report::{Answer, Report};
+use crate::cluster::sample::{CLUSTER, joined, learner, list, plane, started, status, unstarted};
+use crate::testing;
+
+fn proposed(reports: [Option<Report>; 3], nodes: &[&str]) -> Proposal {
+    let inventory = testing::inventory();
+    let plane = plane(&inventory, reports.into());
+    let site = Site {
+        inventory: &inventory,
+        plane: &plane,
+        nodes: Some(nodes.iter().map(|&name| name.to_owned()).collect()),
+    };
+    let rows = site.rows();
+    assert!(rows.len() >= 3, "{rows:?}");
+    site.proposal()
+}
+
+const ALL: [u64; 3] = [1, 2, 3];
+const NODES: [&str; 3] = ["master1", "master2", "master3"];
+
+fn without_quorum(number: u64) -> Report {
+    let mut report = joined(number, &ALL);
+    report.readyz = Answer::Unreachable;
+    report.etcd_health = Answer::Http(503, "{\"health\":\"false\"}".to_owned());
+    report
+}
+
+fn stopped(number: u64, things: &[Has]) -> Report {
+    let mut report = joined(number, &ALL);
+    report.readyz = Answer::Unreachable;
+    report.etcd_status = Answer::Unreachable;
+    report.has.retain(|has| !things.contains(has));
+    report
+}
+
+#[test]
+fn a_whole_cluster_needs_nothing() {
+    let all = [1, 2, 3].map(|number| Some(joined(number, &ALL)));
+    assert_eq!(proposed(all, &NODES), Proposal::Nothing);
+}
+
+#[test]
+fn any_one_dead_master_is_removed_with_its_node_the_founder_too() {
+    for dead in 1..=3_u64 {
+        let reports = ALL.map(|number| (number != dead).then(|| joined(number, &ALL)));
+        let Proposal::Remove(removals) = proposed(reports, &NODES) else {
+            panic!("master{dead} is removed");
+        };
+        assert_eq!(removals.len(), 1);
+        let removal = removals.first().expect("one");
+        assert_eq!(removal.name, format!("master{dead}"));
+        assert_eq!(removal.member, Some(MemberId(dead)));
+        assert!(removal.has_node && removal.address.is_some());
+    }
+}
+
+#[test]
+fn a_dead_master_of_which_nothing_is_left_is_waited_for() {
+    let reports = [Some(joined(1, &[1, 2])), Some(joined(2, &[1, 2])), None];
+    let nodes = ["master1", "master2"];
+    assert!(matches!(
+        proposed(reports.clone(), &nodes),
+        Proposal::Wait(_)
+    ));
+    let Proposal::Remove(removals) = proposed(reports, &NODES) else {
+        panic!("the Node without a member is deleted");
+    };
+    assert_eq!(removals.first().expect("one").member, None);
+}
+
+#[test]
+fn a_master_that_answers_is_cleaned_and_joins_again() {
+    let blank = Report::default();
+    let wiped = stopped(3, &[Has::EtcdData]);
+    let refounded = Report {
+        etcd_status: status(CLUSTER, 3),
+        etcd_members: list(&[started(3)]),
+        ..joined(3, &ALL)
+    };
+    let no_manifests = stopped(3, &[Has::EtcdManifest, Has::ApiserverManifest]);
+    for third in [blank, wiped, refounded, no_manifests] {
+        let reports = [Some(joined(1, &ALL)), Some(joined(2, &ALL)), Some(third)];
+        assert_eq!(
+            proposed(reports, &NODES),
+            Proposal::Rejoin(vec!["master3".to_owned()])
+        );
+    }
+}
+
+#[test]
+fn a_founding_on_an_empty_disk_is_never_joined() {
+    let alone = Report {
+        etcd_members: list(&[started(1)]),
+        ..joined(1, &[1])
+    };
+    let reports = [
+        Some(alone.clone()),
+        Some(stopped(2, &[Has::EtcdData])),
+        Some(stopped(3, &[])),
+    ];
+    let Proposal::Refuse(why) = proposed(reports, &["master1"]) else {
+        panic!("it is refused");
+    };
+    assert!(
+        why.contains("quorate restore") && why.contains("master2, master3"),
+        "{why}"
+    );
+    let blank = || Some(Report::default());
+    let after_recovery = proposed([Some(alone), blank(), blank()], &["master1"]);
+    assert_eq!(
+        after_recovery,
+        Proposal::Rejoin(vec!["master2".to_owned(), "master3".to_owned()])
+    );
+}
+
+#[test]
+fn half_joined_learners_are_mended_whether_their_host_answers_or_not() {
+    for last in [unstarted(3), learner(3)] {
+        let members = list(&[started(1), started(2), last]);
+        let with = |number| Report {
+            etcd_members: members.clone(),
+            ..joined(number, &ALL)
+        };
+        let silent = stopped(3, &[]);
+        let answers = [Some(with(1)), Some(with(2)), Some(silent)];
+        assert_eq!(
+            proposed(answers, &NODES),
+            Proposal::Rejoin(vec!["master3".to_owned()])
+        );
+        let Proposal::Remove(removals) = proposed([Some(with(1)), Some(with(2)), None], &NODES)
+        else {
+            panic!("the learner is removed");
+        };
+        assert_eq!(removals.first().expect("one").member, Some(MemberId(3)));
+    }
+}
+
+#[test]
+fn a_member_that_no_master_is_is_removed() {
+    let reports = [1, 2, 3].map(|number| Some(joined(number, &[1, 2, 3, 9])));
+    let Proposal::Remove(removals) = proposed(reports, &NODES) else {
+        panic!("the stranger is removed");
+    };
+    let removal = removals.first().expect("one");
+    assert_eq!(
+        (removal.member, removal.has_node),
+        (Some(MemberId(9)), false)
+    );
+}
+
+#[test]
+fn what_would_cost_the_quorum_is_refused_with_the_arithmetic() {
+    // Four voters, one of them unknown to the inventory and dead, one host gone: two of four are healthy.
+    let reports = [
+        Some(joined(1, &[1, 2, 3, 9])),
+        Some(joined(2, &[1, 2, 3, 9])),
+        None,
+    ];
+    let Proposal::Refuse(why) = proposed(reports, &NODES) else {
+        panic!("it is refused");
+    };
+    assert!(
+        why.contains("only 2") && why.contains("3 must agree"),
+        "{why}"
+    );
+    assert!(why.contains("then"), "the order is named: {why}");
+}
+
+#[test]
+fn one_survivor_of_three_founds_anew_but_not_while_a_quorum_has_its_data() {
+    let blank = || Some(Report::default());
+    for others in [[None, None], [blank(), None], [blank(), blank()]] {
+        let [second, third] = others;
+        let survivor = proposed([Some(without_quorum(1)), second, third], &[]);
+        assert_eq!(survivor, Proposal::Survivor("master1".to_owned()));
+    }
+    let stopped = Some(stopped(2, &[]));
+    let waits = proposed([Some(without_quorum(1)), stopped, None], &[]);
+    assert!(matches!(waits, Proposal::Wait(_)), "{waits:?}");
+}
+
+#[test]
+fn without_any_data_a_backup_is_restored_and_never_while_a_host_might_still_have_it() {
+    let blank = || Some(Report::default());
+    assert_eq!(
+        proposed([blank(), blank(), blank()], &[]),
+        Proposal::Restore
+    );
+    assert!(matches!(
+        proposed([blank(), blank(), None], &[]),
+        Proposal::Refuse(_)
+    ));
+    let stopped = Some(stopped(1, &[]));
+    assert!(matches!(
+        proposed([stopped, blank(), blank()], &[]),
+        Proposal::Wait(_)
+    ));
+}
+
+#[test]
+fn the_arithmetic_is_shown_before_and_after() {
+    let inventory = testing::inventory();
+    let reports = vec![Some(joined(1, &ALL)), Some(joined(2, &ALL)), None];
+    let plane = plane(&inventory, reports);
+    let site = Site {
+        inventory: &inventory,
+        plane: &plane,
+        nodes: None,
+    };
+    let Proposal::Remove(removals) = site.proposal() else {
+        panic!("master3 is removed");
+    };
+    assert_eq!(
+        site.arithmetic(&removals),
+        [
+            "now: 3 voters, quorum 2, 2 healthy: 0 more may be lost",
+            "without master3: 2 voters, quorum 2, 2 healthy: 0 more may be lost",
+        ]
+    );
+}
