@@ -10,6 +10,7 @@ use super::pods::Pod;
 use super::undo::ArmedUndo;
 use super::units::Unit;
 use super::world::World;
+use crate::inventory::version::KubeVersion;
 use crate::inventory::{Node, Role};
 
 /// How long a machine takes to boot.
@@ -70,6 +71,8 @@ pub struct Machine {
     pub is_full: bool,
     /// Whether kubelet has registered its Node since it started: it does so once.
     pub is_registered: bool,
+    /// The release of the kubelet that was started last; another one may be installed since.
+    pub kubelet: Option<KubeVersion>,
 }
 
 /// A held lock.
@@ -112,6 +115,7 @@ impl Machine {
             is_slow: false,
             is_full: false,
             is_registered: false,
+            kubelet: None,
         };
         let hosts = "127.0.0.1 localhost\n";
         machine.files.put("/etc/hosts", hosts, 0o644, now);
@@ -235,11 +239,18 @@ impl Machine {
         self.swap = 0;
         self.holds_vip = false;
         self.servers_out.clear();
-        self.is_registered = false;
+        self.start_kubelet();
         self.files.remove_below("/run");
         for unit in self.units.values_mut() {
             unit.active = false;
         }
+    }
+
+    /// A kubelet starts: the one that is installed now, and it has yet to register its Node.
+    pub(super) fn start_kubelet(&mut self) {
+        let installed = self.packages.get("kubelet");
+        self.kubelet = installed.and_then(|package| KubeVersion::find(&package.version));
+        self.is_registered = false;
     }
 
     fn load_at_boot(&mut self) {

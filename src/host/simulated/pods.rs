@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::etcd::Data;
 use super::machine::Machine;
 use super::world::World;
-use crate::inventory::version::KubeVersion;
 
 const PODS: [&str; 2] = ["etcd", "kube-apiserver"];
 
@@ -119,11 +118,9 @@ impl World {
             return;
         }
         machine.is_registered = true;
-        let kubelet = machine
-            .packages
-            .get("kubelet")
-            .and_then(|package| KubeVersion::find(&package.version));
-        let release = kubelet.map_or_else(String::new, |release| release.to_string());
+        let release = machine
+            .kubelet
+            .map_or_else(String::new, |release| release.to_string());
         let info = json!({ "machineID": machine.machine_id, "kubeletVersion": release });
         let path = node_path(host);
         let Some(state) = self.etcd.get_mut(cluster) else {

@@ -37,6 +37,7 @@ impl World {
         let Some(state) = machine.units.get_mut(unit) else {
             return Err(format!("Unit {unit}.service not found."));
         };
+        let starts_before = state.starts;
         match verb {
             "enable" => state.enabled = true,
             "disable" => state.enabled = false,
@@ -58,8 +59,8 @@ impl World {
         if unit == "haproxy" && verb != "enable" {
             machine.servers_out.clear();
         }
-        if unit == "kubelet" && matches!(verb, "start" | "restart") {
-            machine.is_registered = false;
+        if unit == "kubelet" && state.starts > starts_before {
+            machine.start_kubelet();
         }
         self.settle();
         Ok(())
