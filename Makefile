@@ -6,7 +6,7 @@ LAB   ?= lab
 ON     = -i .lab/inventory.yaml
 RELEASE = target/release/quorate
 
-.PHONY: try test lint unit bench bench-scale rehearse soak lab-down tools release
+.PHONY: try test lint bench bench-scale rehearse soak lab-down tools release
 
 ## A cluster on this computer: 2 load balancers, 3 masters, 1 worker, provisioned and answered through the virtual IP.
 try: tools release
