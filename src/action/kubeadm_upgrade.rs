@@ -8,12 +8,16 @@ use serde::{Deserialize, Serialize};
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::objects::{self, Objects};
 use crate::cluster::standing::Standing;
+use crate::cluster::survey::{self, Look};
 use crate::cluster::{kubeadm, release, report};
 use crate::host::probe::Probe;
 use crate::inventory::Role;
 
 /// kubeadm waits five minutes for each of four static pods.
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// How long another master may take to come back.
+const OTHERS: Duration = Duration::from_secs(240);
 
 /// Brings the control plane of a master, or the kubelet configuration of a worker, to the release.
 ///
@@ -50,6 +54,9 @@ impl Action for KubeadmUpgrade {
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
+        if effect.cx.node.role == Role::Master {
+            others_are_well(effect).await?;
+        }
         let script = kubeadm::upgrade(effect.cx.inventory, verb(&effect.cx));
         let followed = kubeadm::run(effect, "kubeadm-upgrade", (script, Vec::new()), DEADLINE).await?;
         if followed {
@@ -57,6 +64,18 @@ impl Action for KubeadmUpgrade {
         }
         Ok(())
     }
+}
+
+/// kubeadm restarts this master's etcd: no other member may be away then, and one may have gone since the last step. A job
+/// that runs already is followed at once.
+async fn others_are_well(effect: &Effect<'_>) -> Result<(), ActionError> {
+    let name = &effect.cx.node.name;
+    survey::until(effect, "every other etcd member to be healthy", OTHERS, |plane, own| {
+        let is_under_way = own.is_some_and(|own| !own.jobs.is_empty());
+        let troubles = if is_under_way { Vec::new() } else { plane.troubles_beside(name) };
+        Ok(if troubles.is_empty() { Look::Done(()) } else { Look::NotYet(troubles.join("; ")) })
+    })
+    .await
 }
 
 /// `apply` until the cluster has stored the release.

@@ -208,6 +208,21 @@ impl<'a> Plane<'a> {
         }
     }
 
+    /// What keeps the etcd members of all *other* masters from being healthy voters: while there is any, this master's
+    /// member must not be stopped.
+    #[must_use]
+    pub fn troubles_beside(&self, master: &str) -> Vec<String> {
+        match self.etcd() {
+            Etcd::Living(cluster) | Etcd::NoQuorum(cluster) => {
+                cluster.troubles_of(|member| member.name != master)
+            }
+            Etcd::Silent if self.masters.len() + self.unread.len() > 1 => {
+                vec!["no etcd member answers".to_owned()]
+            }
+            Etcd::Silent => Vec::new(),
+        }
+    }
+
     /// Whether any master has ever been part of a cluster.
     #[must_use]
     pub fn is_founded(&self) -> bool {
@@ -231,6 +246,10 @@ impl Cluster {
     /// Every member that is not a started, healthy voter, in words.
     #[must_use]
     pub fn troubles(&self) -> Vec<String> {
+        self.troubles_of(|_| true)
+    }
+
+    fn troubles_of(&self, counts: impl Fn(&super::etcd::Member) -> bool) -> Vec<String> {
         let trouble = |member: &super::etcd::Member| {
             let label = member.label();
             if !member.is_started() {
@@ -243,7 +262,8 @@ impl Cluster {
                 Some(format!("etcd member {label} does not answer as healthy"))
             }
         };
-        self.members.0.iter().filter_map(trouble).collect()
+        let members = self.members.0.iter().filter(|member| counts(member));
+        members.filter_map(trouble).collect()
     }
 }
 
