@@ -22,6 +22,17 @@ pub struct Pending {
     pub verdict: Verdict,
 }
 
+impl Pending {
+    /// What would happen, one line.
+    #[must_use]
+    pub fn summary(&self) -> &str {
+        match &self.verdict {
+            Verdict::Change(change) => &change.summary,
+            Verdict::Unknown { .. } => &self.step,
+        }
+    }
+}
+
 /// What would happen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

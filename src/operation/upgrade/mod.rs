@@ -145,6 +145,15 @@ pub async fn upgrade(session: &Session, options: &Options) -> Result<(), Error> 
     let site = site(&target, &fleet, options);
     refuse(&gates::judge(&site, options.to, &hops))?;
     eprintln(&plan::text(&site, &hops, options.to));
+    if begins_at == Some(options.to) {
+        for pending in forecast(&target, &whole, &fleet)? {
+            eprintln(&format!(
+                "  {}: still to do: {}",
+                pending.task.host,
+                pending.summary()
+            ));
+        }
+    }
     if options.intent == Intent::Check {
         return Ok(());
     }
