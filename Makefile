@@ -6,7 +6,7 @@ LAB   ?= lab
 ON     = -i .lab/inventory.yaml
 RELEASE = target/release/quorate
 
-.PHONY: try test lint bench bench-scale rehearse soak lab-down tools release
+.PHONY: try test lint bench bench-scale rehearse soak lab-parts lab-down tools release
 
 ## A cluster on this computer: 2 load balancers, 3 masters, 1 worker, provisioned and answered through the virtual IP.
 try: tools release
@@ -38,6 +38,10 @@ rehearse: release
 	  $(RELEASE) rehearse $$operation -i tests/data/simulated.yaml --faults every && \
 	  $(RELEASE) rehearse $$operation -i tests/data/simulated.yaml --faults random --seeds 10000 || exit 1; \
 	done
+
+## The lab test with the parts that `make test` leaves out: backup, restore, recovery and upgrade of the real cluster.
+lab-parts: tools
+	QUORATE_PART=backup,upgrade $(CARGO) test --locked --test lab -- --nocapture
 
 ## Long repetitions: a real provision killed at twenty random moments.
 soak: tools

@@ -133,9 +133,9 @@ pub async fn upgrade(session: &Session, options: &Options) -> Result<(), Error> 
     read(&target, &whole, &hosts, &reader).await?;
     let tell = |host: &str, what: String| eprintln(&format!("{host}: found: {what}"));
     follow_leftovers(&target, &whole, &hosts, &reader, &tell).await?;
-    if is_done(&target, &whole, &reader.fleet(), options) {
-        read_back::nothing_to_do(&target, begun);
-        return Ok(());
+    let fleet = reader.fleet();
+    if forecast(&target, &whole, &fleet).is_ok_and(|pending| pending.is_empty()) {
+        return read_back::nothing_to_do(&target, &hosts, &fleet, begun).await;
     }
 
     let begins_at = site(&target, &reader.fleet(), options).begins_at();
@@ -239,19 +239,6 @@ async fn read(
         None => Ok(()),
         Some((host, source)) => Err(Error::Read { host, source }),
     }
-}
-
-/// Whether no step would change anything and every host shows the release.
-fn is_done(session: &Session, plan: &Plan, fleet: &Fleet, options: &Options) -> bool {
-    let pending = forecast(session, plan, fleet);
-    let site = site(session, fleet, options);
-    let shows = site
-        .standings
-        .iter()
-        .all(|standing| standing.differences(options.to).is_empty());
-    pending.is_ok_and(|pending| pending.is_empty())
-        && shows
-        && site.objects.proxy.is_none_or(|proxy| proxy == options.to)
 }
 
 /// The releases that every master's and worker's package repository offers, by minor and host.

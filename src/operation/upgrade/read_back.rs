@@ -22,6 +22,26 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// Reads every host until each shows the release everywhere.
 pub(super) async fn all(session: &Session, hosts: &Hosts, begun: Instant) -> Result<(), Error> {
+    settled(session, hosts).await?;
+    tell(session, "upgraded", begun);
+    Ok(())
+}
+
+/// There was nothing to do. `fleet`: what was read already; only if some of it is still on its way, it is read again.
+pub(super) async fn nothing_to_do(
+    session: &Session,
+    hosts: &Hosts,
+    fleet: &Fleet,
+    begun: Instant,
+) -> Result<(), Error> {
+    if !differences(session, fleet).is_empty() {
+        settled(session, hosts).await?;
+    }
+    tell(session, "unchanged", begun);
+    Ok(())
+}
+
+async fn settled(session: &Session, hosts: &Hosts) -> Result<(), Error> {
     let since = tokio::time::Instant::now();
     loop {
         let reader = Reader::new(hosts);
@@ -37,7 +57,6 @@ pub(super) async fn all(session: &Session, hosts: &Hosts, begun: Instant) -> Res
         }
         let differences = differences(session, &reader.fleet());
         if differences.is_empty() {
-            tell(session, "upgraded", begun);
             return Ok(());
         }
         if since.elapsed() > SETTLES {
@@ -76,11 +95,6 @@ fn differences(session: &Session, fleet: &Fleet) -> Vec<String> {
     of_host
         .chain(proxy.map(|proxy| format!("kube-proxy is {proxy}")))
         .collect()
-}
-
-/// There was nothing to do.
-pub(super) fn nothing_to_do(session: &Session, begun: Instant) {
-    tell(session, "unchanged", begun);
 }
 
 fn tell(session: &Session, result: &str, begun: Instant) {
