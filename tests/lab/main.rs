@@ -24,6 +24,9 @@ use serde_json::Value;
 
 const CLUSTER: Duration = Duration::from_secs(300);
 
+/// A component that starts takes both cores for about so long.
+const BUSY: Duration = Duration::from_millis(500);
+
 #[test]
 fn a_cluster_from_bare_hosts_through_failures() {
     let rounds: u32 = std::env::var("QUORATE_SOAK")
@@ -285,8 +288,8 @@ fn measure(lab: &Lab, event: impl FnOnce()) -> Figures {
 }
 
 /// Prints a figure beside its bound. On a computer that also carries the cluster and the client a busy moment may cost
-/// more than the fault, so the test fails only where the fault cannot be the reason: three times the bound, and what is
-/// seen while nothing happens.
+/// more than the fault, so the test fails only where that cannot be the reason: three times the bound, what is seen while
+/// nothing happens, and a busy moment.
 fn report(what: &str, figures: &Figures, bound: Duration, quiet: Duration) {
     let verdict = if figures.outage <= bound {
         "met"
@@ -297,7 +300,10 @@ fn report(what: &str, figures: &Figures, bound: Duration, quiet: Duration) {
         "figure: {what}: {figures} (bound {} ms: {verdict})",
         bound.as_millis()
     );
-    assert!(figures.outage <= bound * 3 + quiet, "{what}: {figures}");
+    assert!(
+        figures.outage <= bound * 3 + quiet + BUSY,
+        "{what}: {figures}"
+    );
 }
 
 fn vip_holders(status: &Value) -> usize {
