@@ -143,6 +143,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Refused for one reason.
+    pub(crate) fn refused(finding: impl Into<String>) -> Self {
+        Self::Refused {
+            findings: vec![finding.into()],
+        }
+    }
+
     /// The exit code, as the README's table says.
     #[must_use]
     pub fn code(&self) -> u8 {

@@ -1,7 +1,5 @@
 //! A plan: a playbook and an inventory multiplied out. A pure value with a digest: no network, no clock.
 
-use sha2::{Digest, Sha256};
-
 use crate::engine::event::TaskId;
 use crate::inventory::select::Selector;
 use crate::inventory::{Inventory, Node};
@@ -133,5 +131,5 @@ fn digest(playbook: &Playbook, inventory: &Inventory, plays: &[PlannedPlay]) -> 
         .map(|play| (play.number, &play.hosts))
         .collect();
     let whole = serde_json::json!({ "playbook": playbook, "inventory": inventory, "hosts": hosts });
-    crate::text::hex(&Sha256::digest(whole.to_string()))
+    crate::text::sha256(whole.to_string())
 }

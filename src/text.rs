@@ -1,4 +1,6 @@
-//! Foreign text on its way to a terminal.
+//! Foreign text on its way to a terminal, and bytes as text.
+
+use sha2::{Digest as _, Sha256};
 
 /// Lines of a command's output that are shown with an error.
 const SHOWN_LINES: usize = 20;
@@ -31,6 +33,12 @@ pub fn escape(text: &str) -> String {
             _ => vec![character],
         })
         .collect()
+}
+
+/// SHA-256, lower-case hexadecimal.
+#[must_use]
+pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// Lower-case hexadecimal.

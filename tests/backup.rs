@@ -66,7 +66,7 @@ impl Bench {
 /// A tar of a master without these files of its PKI.
 fn master_tar(without: &[&str]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
-    let names = quorate::operation::backup::gather::PKI;
+    let names = quorate::cluster::ca::SHARED_PKI;
     for name in names.iter().filter(|name| !without.contains(name)) {
         let mut header = tar::Header::new_gnu();
         header.set_size(3);

@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::etcd::{self, MemberId};
 use crate::cluster::plane::{Etcd, Plane};
-use crate::cluster::standing::Standing;
-use crate::cluster::{objects, release, report};
+use crate::cluster::standing::{self, Standing};
 use crate::host::command::Command;
 use crate::host::error::HostError;
 use crate::host::probe::Probe;
@@ -25,10 +24,7 @@ pub struct EtcdLeaderElsewhere {}
 
 impl Action for EtcdLeaderElsewhere {
     fn probes(&self, cx: &Context<'_>) -> Vec<Probe> {
-        let mut probes = report::probes(cx.node);
-        probes.extend(release::probes(cx.inventory, cx.node));
-        probes.extend(objects::probes(cx.node));
-        probes
+        standing::probes(cx.inventory, cx.node)
     }
 
     fn scope(&self) -> Scope {

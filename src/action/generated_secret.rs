@@ -97,7 +97,6 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::remote_file::sha256;
     use crate::host::probe::{FileContent, FileState, Readings};
     use crate::secret::SecretSource;
     use crate::testing::World;
@@ -114,7 +113,7 @@ mod tests {
     fn stored(content: &str, mode: u32) -> Readings {
         let state = FileState {
             mode,
-            content: FileContent::Sha256(sha256(content.as_bytes())),
+            content: FileContent::Sha256(crate::text::sha256(content)),
             ..FileState::regular(content)
         };
         Readings::default().with_file(PATH, state)

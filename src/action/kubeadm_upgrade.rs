@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
-use crate::cluster::objects::{self, Objects};
-use crate::cluster::standing::Standing;
+use crate::cluster::objects::Objects;
+use crate::cluster::standing::{self, Standing};
 use crate::cluster::survey::{self, Look};
-use crate::cluster::{kubeadm, release, report};
+use crate::cluster::kubeadm;
 use crate::host::probe::Probe;
 use crate::inventory::Role;
 
@@ -29,10 +29,7 @@ pub struct KubeadmUpgrade {}
 
 impl Action for KubeadmUpgrade {
     fn probes(&self, cx: &Context<'_>) -> Vec<Probe> {
-        let mut probes = report::probes(cx.node);
-        probes.extend(release::probes(cx.inventory, cx.node));
-        probes.extend(objects::probes(cx.node));
-        probes
+        standing::probes(cx.inventory, cx.node)
     }
 
     fn scope(&self) -> Scope {

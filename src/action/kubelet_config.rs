@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn it_follows_until_the_digest_is_noted() {
-        let digest = crate::action::remote_file::sha256(b"maxPods: 200\n");
+        let digest = crate::text::sha256("maxPods: 200\n");
         assert_eq!(check(Some(&format!("{digest}\n"))), Check::Satisfied);
         for other in [None, Some(""), Some("0123\n")] {
             assert!(matches!(check(other), Check::Needed(_)), "{other:?}");

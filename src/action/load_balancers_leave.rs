@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::load_balancer::{self, Place};
-use crate::cluster::standing::Standing;
-use crate::cluster::{objects, release, report};
+use crate::cluster::standing::{self, Standing};
 use crate::host::command::Command;
 use crate::host::probe::Probe;
 use crate::inventory::Role;
@@ -33,10 +32,7 @@ impl Action for LoadBalancersLeave {
         match cx.node.role {
             Role::LoadBalancer => Place::probes(),
             Role::Master => {
-                let mut probes = report::probes(cx.node);
-                probes.extend(release::probes(cx.inventory, cx.node));
-                probes.extend(objects::probes(cx.node));
-                probes
+                standing::probes(cx.inventory, cx.node)
             }
             Role::Worker => Vec::new(),
         }

@@ -13,9 +13,8 @@ use crate::cluster::drain::{self, Eviction};
 use crate::cluster::node;
 use crate::cluster::plane::Plane;
 use crate::cluster::pod::{Kind, Pod};
-use crate::cluster::standing::Standing;
+use crate::cluster::standing::{self, Standing};
 use crate::cluster::survey;
-use crate::cluster::{objects, release, report};
 use crate::host::probe::Probe;
 
 /// Time between two looks at the pods that are still there.
@@ -67,10 +66,7 @@ pub enum Blocked {
 
 impl Action for NodeDrain {
     fn probes(&self, cx: &Context<'_>) -> Vec<Probe> {
-        let mut probes = report::probes(cx.node);
-        probes.extend(release::probes(cx.inventory, cx.node));
-        probes.extend(objects::probes(cx.node));
-        probes
+        standing::probes(cx.inventory, cx.node)
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
@@ -222,6 +218,7 @@ fn bare_pod(node: &str, pod: &Pod) -> ActionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::{release, report};
     use crate::host::probe::Readings;
     use crate::testing::World;
     use serde_json::json;

@@ -10,7 +10,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::api::{self, Request};
@@ -84,7 +83,7 @@ fn path() -> String {
 
 /// Of a manifest its text; of a URL the URL, since only the cluster fetches it.
 fn digest(origin: &str, content: Option<&str>) -> String {
-    crate::text::hex(&Sha256::digest(content.unwrap_or(origin)))
+    crate::text::sha256(content.unwrap_or(origin))
 }
 
 fn check_bridge(cx: &Context<'_>) -> Result<Check, ActionError> {

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::job::{self, Work};
 use super::{Action, ActionError, Change, Check, Context, Effect};
-use crate::cluster::standing::Standing;
-use crate::cluster::{objects, release, report};
+use crate::cluster::standing::{self, Standing};
 use crate::host::command::Script;
 use crate::host::probe::Probe;
 use crate::inventory::Role;
@@ -74,9 +73,7 @@ fn missing(cx: &Context<'_>) -> Script {
 
 impl Action for ReleaseImages {
     fn probes(&self, cx: &Context<'_>) -> Vec<Probe> {
-        let mut probes = report::probes(cx.node);
-        probes.extend(release::probes(cx.inventory, cx.node));
-        probes.extend(objects::probes(cx.node));
+        let mut probes = standing::probes(cx.inventory, cx.node);
         probes.push(Probe::Script(missing(cx)));
         probes
     }

@@ -6,7 +6,6 @@ use std::fmt;
 use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use similar::TextDiff;
 
 use super::{ActionError, Change, Context};
@@ -155,7 +154,7 @@ impl Wanted {
     fn difference(&self, state: &FileState) -> Option<Change> {
         let same = match &state.content {
             FileContent::Bytes(bytes) => *bytes == self.content,
-            FileContent::Sha256(digest) => *digest == sha256(&self.content),
+            FileContent::Sha256(digest) => *digest == text::sha256(&self.content),
             FileContent::Directory | FileContent::Other => false,
         };
         let owner = format!("{}:{}", state.owner, state.group);
@@ -267,17 +266,6 @@ pub(crate) fn join(mut first: Change, second: Change) -> Change {
     first
 }
 
-/// SHA-256 in lower-case hex.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,13 +328,13 @@ mod tests {
         wanted.secrecy = Secrecy::Sensitive;
         assert_eq!(wanted.probe(), Probe::Digest(PATH.into()));
         let mut state = FileState::regular("");
-        state.content = FileContent::Sha256(sha256(b"password=hunter1\n"));
+        state.content = FileContent::Sha256(text::sha256(b"password=hunter1\n"));
         let change = judge(&wanted, Readings::default().with_file(PATH, state.clone()));
         assert_eq!(
             change.expect("it differs").diff.as_deref(),
             Some("content differs (sensitive)")
         );
-        state.content = FileContent::Sha256(sha256(b"password=hunter2\n"));
+        state.content = FileContent::Sha256(text::sha256(b"password=hunter2\n"));
         assert_eq!(
             judge(&wanted, Readings::default().with_file(PATH, state)),
             None

@@ -4,8 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, ActionError, Change, Check, Context, Effect};
-use crate::cluster::standing::Standing;
-use crate::cluster::{objects, release, report};
+use crate::cluster::standing::{self, Standing};
 use crate::host::command::{Command, Script};
 use crate::host::probe::Probe;
 
@@ -22,10 +21,7 @@ pub struct UpgradeLeftovers {}
 
 impl Action for UpgradeLeftovers {
     fn probes(&self, cx: &Context<'_>) -> Vec<Probe> {
-        let mut probes = report::probes(cx.node);
-        probes.extend(release::probes(cx.inventory, cx.node));
-        probes.extend(objects::probes(cx.node));
-        probes
+        standing::probes(cx.inventory, cx.node)
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {

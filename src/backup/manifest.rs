@@ -5,7 +5,6 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::{BackupError, Id};
 use crate::cluster::snapshot::Contents;
@@ -136,7 +135,7 @@ impl Manifest {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let text = serde_json::to_string_pretty(self).expect("a manifest is always JSON");
-        let digest = crate::text::hex(&Sha256::digest(&text));
+        let digest = crate::text::sha256(&text);
         format!("{text}\n{digest}\n").into_bytes()
     }
 

@@ -131,6 +131,27 @@ impl Common {
     }
 }
 
+/// What every command takes that is journalled as a run.
+#[derive(Debug, Clone, Args)]
+struct Run {
+    /// Do not ask before changing hosts
+    #[arg(short, long)]
+    yes: bool,
+    /// Write every event to this file, one JSON object per line
+    #[arg(long, value_name = "FILE")]
+    events: Option<Utf8PathBuf>,
+}
+
+impl Run {
+    fn open(self, common: Common) -> Result<Session, Error> {
+        Session::open(Settings {
+            yes: self.yes,
+            events: self.events,
+            ..common.settings()
+        })
+    }
+}
+
 /// Parses, runs, reports; what `main` returns.
 #[must_use]
 pub fn main() -> ExitCode {

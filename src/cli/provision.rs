@@ -1,10 +1,7 @@
 //! `quorate provision`.
 
-use camino::Utf8PathBuf;
-
-use super::Common;
+use super::{Common, Run};
 use crate::error::Error;
-use crate::operation::Session;
 use crate::operation::provision::provision;
 
 /// Arguments.
@@ -12,19 +9,12 @@ use crate::operation::provision::provision;
 pub struct Args {
     #[command(flatten)]
     common: Common,
-    /// Do not ask before changing hosts
-    #[arg(short, long)]
-    yes: bool,
-    /// Write every event to this file, one JSON object per line
-    #[arg(long, value_name = "FILE")]
-    events: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    run: Run,
 }
 
 impl Args {
     pub(super) async fn run(self) -> Result<(), Error> {
-        let mut settings = self.common.settings();
-        settings.yes = self.yes;
-        settings.events = self.events;
-        provision(&Session::open(settings)?).await
+        provision(&self.run.open(self.common)?).await
     }
 }

@@ -1,12 +1,9 @@
 //! `quorate upgrade`.
 
-use camino::Utf8PathBuf;
-
-use super::Common;
+use super::{Common, Run};
 use crate::action::{BarePods, Blocked};
 use crate::error::Error;
 use crate::inventory::version::KubeVersion;
-use crate::operation::Session;
 use crate::operation::upgrade::{AtOnce, Intent, Options, Policies, upgrade};
 
 /// Arguments.
@@ -38,20 +35,13 @@ pub struct Args {
     /// Ask before each node is uncordoned
     #[arg(long)]
     confirm_each: bool,
-    /// Do not ask before changing hosts
-    #[arg(short, long)]
-    yes: bool,
-    /// Write every event to this file, one JSON object per line
-    #[arg(long, value_name = "FILE")]
-    events: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    run: Run,
 }
 
 impl Args {
     pub(super) async fn run(self) -> Result<(), Error> {
-        let mut settings = self.common.settings();
-        settings.yes = self.yes;
-        settings.events = self.events;
-        let session = Session::open(settings)?;
+        let session = self.run.open(self.common)?;
         let pause_after = if self.confirm_each {
             session
                 .inventory

@@ -1,9 +1,19 @@
 //! The cluster's certificate authority, as its certificate shows it. Pure.
 
-use std::fmt::Write;
-
-use sha2::{Digest, Sha256};
 use x509_parser::pem::parse_x509_pem;
+
+/// The files that all masters share, below `/etc/kubernetes/pki`: the CAs and the key pair of service accounts. What no control
+/// plane can be brought back without.
+pub const SHARED_PKI: [&str; 8] = [
+    "ca.crt",
+    "ca.key",
+    "sa.pub",
+    "sa.key",
+    "front-proxy-ca.crt",
+    "front-proxy-ca.key",
+    "etcd/ca.crt",
+    "etcd/ca.key",
+];
 
 /// A CA: who it is and its certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,13 +30,9 @@ impl Ca {
     pub fn parse(pem: &str) -> Option<Self> {
         let (_, block) = parse_x509_pem(pem.as_bytes()).ok()?;
         let certificate = block.parse_x509().ok()?;
-        let hash = Sha256::digest(certificate.public_key().raw);
-        let hex = hash.iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
+        let hash = crate::text::sha256(certificate.public_key().raw);
         Some(Self {
-            hash: format!("sha256:{hex}"),
+            hash: format!("sha256:{hash}"),
             pem: pem.to_owned(),
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::pod::Pod;
-use super::report::Answer;
+use super::report::{Answer, ask};
 use crate::host::command::Script;
 use crate::host::probe::Probe;
 use crate::inventory::version::KubeVersion;
@@ -20,7 +20,8 @@ pub const COMPONENTS: [&str; 3] = [
 ];
 
 /// `$1`: Node name, `$2`: address.
-const BODY: &str = r#"
+const BODY: &str = concat!(
+    r#"
 name=$1 address=$2
 kubernetes=/etc/kubernetes pki=/etc/kubernetes/pki quorate=/etc/kubernetes/quorate
 for mark in upgrading upgraded; do
@@ -40,17 +41,9 @@ for file in /etc/default/kubelet /etc/sysconfig/kubelet; do
     [ ! -e $file ] || echo "kubelet-flags $(sed -n 's/^KUBELET_EXTRA_ARGS=//p' $file | tail -n 1)"
 done
 command -v curl >/dev/null 2>&1 || exit 0
-ask() {
-    key=$1; shift
-    if ! answer=$(curl -s --max-time 4 -A quorate -w '\n%{http_code}' "$@" 2>/dev/null); then
-        echo "$key unreachable"
-        return 1
-    fi
-    code=${answer##*
-}
-    printf '%s %s %s\n' "$key" "$code" "$(printf %s "${answer%"$code"}" | tr -d '\n\r')"
-}
-if [ -e $kubernetes/manifests/kube-apiserver.yaml ]; then
+"#,
+    ask!(),
+    r#"if [ -e $kubernetes/manifests/kube-apiserver.yaml ]; then
     ask version --cacert $pki/ca.crt "https://$address:6443/version"
 fi
 credential=/var/lib/kubelet/pki/kubelet-client-current.pem
@@ -59,7 +52,8 @@ if [ -e $credential ] && [ -e $kubernetes/kubelet.conf ]; then
     ask pods --cacert $pki/ca.crt --cert $credential --key $credential "$server/api/v1/pods?fieldSelector=spec.nodeName%3D$name"
 fi
 exit 0
-"#;
+"#
+);
 
 /// The probe of a host's release.
 #[must_use]

@@ -15,11 +15,30 @@ pub const CA: &str = "/etc/kubernetes/pki/ca.crt";
 /// The SHA-256 of the shared configuration that is in force on a master, see `control-plane-config`.
 pub const APPLIED: &str = "/etc/kubernetes/quorate/applied";
 
+/// Shell: `ask KEY CURL-ARGUMENT…` prints `KEY STATUS BODY` on one line, or `KEY unreachable`, which reads as an [`Answer`].
+macro_rules! ask {
+    () => {
+        r#"ask() {
+    key=$1; shift
+    if ! answer=$(curl -s --max-time 4 -A quorate -w '\n%{http_code}' "$@" 2>/dev/null); then
+        echo "$key unreachable"
+        return 1
+    fi
+    code=${answer##*
+}
+    printf '%s %s %s\n' "$key" "$code" "$(printf %s "${answer%"$code"}" | tr -d '\n\r')"
+}
+"#
+    };
+}
+pub(super) use ask;
+
 /// Reads all of a [`Report`]. `$1`: Node name, `$2`: address.
 ///
 /// Every question has a deadline of seconds, and `absent` (nothing to ask, or nothing to ask with) is kept apart from
 /// `unreachable` (it should answer and does not).
-const BODY: &str = r#"
+const BODY: &str = concat!(
+    r#"
 name=$1 address=$2
 kubernetes=/etc/kubernetes pki=/etc/kubernetes/pki
 has() { if [ -e "$2" ]; then echo "has $1"; fi; }
@@ -35,17 +54,9 @@ has founding $kubernetes/quorate/founding
 has joining $kubernetes/quorate/joining
 echo "clock $(date +%s)"
 echo "machine $(cat /etc/machine-id 2>/dev/null)"
-ask() {
-    key=$1; shift
-    if ! answer=$(curl -s --max-time 4 -A quorate -w '\n%{http_code}' "$@" 2>/dev/null); then
-        echo "$key unreachable"
-        return 1
-    fi
-    code=${answer##*
-}
-    printf '%s %s %s\n' "$key" "$code" "$(printf %s "${answer%"$code"}" | tr -d '\n\r')"
-}
-if ! command -v curl >/dev/null 2>&1; then
+"#,
+    ask!(),
+    r#"if ! command -v curl >/dev/null 2>&1; then
     echo "has no-curl"
     exit 0
 fi
@@ -78,7 +89,8 @@ else
     echo "etcd-status absent"
 fi
 exit 0
-"#;
+"#
+);
 
 /// The probe of a host's report.
 #[must_use]

@@ -13,10 +13,11 @@
 //! | all new, out of a load balancer by a run of quorate               | back into the load balancers                   |
 
 use super::node::NodeObject;
-use super::objects::Configuration;
+use super::objects::{self, Configuration};
 use super::plane::Member;
 use super::release::{self, COMPONENTS, PACKAGES, Release};
-use crate::host::probe::Readings;
+use super::report;
+use crate::host::probe::{Probe, Readings};
 use crate::inventory::version::KubeVersion;
 use crate::inventory::{Inventory, Node, PackageSource, Role};
 
@@ -35,6 +36,15 @@ pub struct Standing<'a> {
     pub packages: Option<[Option<KubeVersion>; 3]>,
     /// The release in the stored configuration, as a master's own apiserver shows it.
     pub stored: Option<KubeVersion>,
+}
+
+/// Everything that a [`Standing`] is judged by, with what the masters say of the whole cluster.
+#[must_use]
+pub fn probes(inventory: &Inventory, node: &Node) -> Vec<Probe> {
+    let mut probes = report::probes(node);
+    probes.extend(release::probes(inventory, node));
+    probes.extend(objects::probes(node));
+    probes
 }
 
 impl<'a> Standing<'a> {

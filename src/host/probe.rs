@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use sha2::Digest as _;
 
 use super::command::{Script, Status};
 
@@ -195,7 +194,7 @@ impl FileState {
     #[must_use]
     pub fn sha256(&self) -> Option<String> {
         match &self.content {
-            FileContent::Bytes(bytes) => Some(crate::text::hex(&sha2::Sha256::digest(bytes))),
+            FileContent::Bytes(bytes) => Some(crate::text::sha256(bytes)),
             FileContent::Sha256(digest) => Some(digest.clone()),
             FileContent::Directory | FileContent::Other => None,
         }

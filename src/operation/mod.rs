@@ -1,6 +1,7 @@
 //! One file per command: what it reads, what it refuses, which playbook it walks, what must be true at the end.
 
 pub mod backup;
+mod consent;
 pub mod desk;
 pub mod exec;
 #[cfg(test)]

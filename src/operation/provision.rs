@@ -5,12 +5,12 @@
 //! was left to change.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::consent::agree;
 use super::desk::Desk;
 use super::forecast::{Pending, Verdict, forecast};
 use super::{Session, preflight};
@@ -26,7 +26,7 @@ use crate::host::Hosts;
 use crate::host::command::{Command, Script};
 use crate::plan::Plan;
 use crate::report::table::wrapped;
-use crate::report::{EventsFile, Format, eprint, eprintln, screen};
+use crate::report::{EventsFile, Format, eprintln, screen};
 
 /// How long a piece of work that an earlier run left behind may take to end.
 const LEFTOVER_JOB: Duration = Duration::from_secs(15 * 60);
@@ -262,29 +262,6 @@ fn confirm(session: &Session, pending: &[Pending]) -> Result<(), Error> {
     eprintln(&wrapped(&format!("{needed}: "), &hosts.join(", ")));
     let question = "Make them? Only `yes` goes on (`quorate plan` shows each): ";
     agree(session, question, "quorate plan")
-}
-
-/// Asks the person, unless they said yes on the command line; `look` is the command that shows what they are asked about.
-pub(super) fn agree(session: &Session, question: &str, look: &str) -> Result<(), Error> {
-    if session.settings.yes {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(Error::Refused {
-            findings: vec![format!(
-                "there is nobody to ask: look with `{look}`, then run with --yes"
-            )],
-        });
-    }
-    eprint(question);
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    if read.is_ok() && answer.trim() == "yes" {
-        return Ok(());
-    }
-    Err(Error::Refused {
-        findings: vec!["not confirmed".to_owned()],
-    })
 }
 
 fn finish(

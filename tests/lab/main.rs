@@ -12,7 +12,6 @@
 mod backup;
 mod client;
 mod harness;
-#[path = "../systemd/mod.rs"]
 mod systemd;
 mod upgrade;
 

@@ -132,7 +132,7 @@ pub(super) fn store(world: &mut World, host: &str, turn: &str) -> Ended {
             Some(map),
         );
     }
-    let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(text));
+    let digest = crate::text::sha256(text);
     let files = &mut world.machine(host).files;
     files.put(
         format!("{QUORATE}/applied"),

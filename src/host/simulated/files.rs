@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8Path;
-use sha2::{Digest as _, Sha256};
 
 use crate::host::probe::{FileContent, FileReading, FileState};
 
@@ -131,7 +130,7 @@ impl Files {
         let content = if whole {
             FileContent::Bytes(file.content.clone())
         } else {
-            FileContent::Sha256(crate::text::hex(&Sha256::digest(&file.content)))
+            FileContent::Sha256(crate::text::sha256(&file.content))
         };
         FileReading::Present(FileState {
             mode: file.mode,

@@ -6,29 +6,14 @@ use super::jobs::{End, Step, Work};
 use super::machine::Machine;
 use super::pods::node_path;
 use super::world::World;
+use crate::cluster::ca::SHARED_PKI;
+use crate::cluster::release::COMPONENTS;
 use crate::inventory::Role;
 use serde_json::{Value, json};
 
 const PKI: &str = "/etc/kubernetes/pki";
 pub(super) const QUORATE: &str = "/etc/kubernetes/quorate";
 pub(super) const MANIFESTS: &str = "/etc/kubernetes/manifests";
-pub(super) const PODS: [&str; 3] = [
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-];
-
-/// The files of the cluster's CAs and service accounts.
-pub(super) const SHARED_PKI: [&str; 8] = [
-    "ca.crt",
-    "ca.key",
-    "sa.pub",
-    "sa.key",
-    "front-proxy-ca.crt",
-    "front-proxy-ca.key",
-    "etcd/ca.crt",
-    "etcd/ca.key",
-];
 
 /// The steps of kubeadm's jobs.
 pub(super) fn steps(script: &str) -> Option<Vec<Step>> {
@@ -167,7 +152,7 @@ fn preflight_init(world: &mut World, work: &Work) -> End {
     let ignored = work.arguments.join(" ");
     let machine = world.machine(&work.host);
     let mut complaints = complaints(machine);
-    for pod in PODS.iter().chain(&["etcd"]) {
+    for pod in COMPONENTS.iter().chain(&["etcd"]) {
         if machine.files.has(&format!("{MANIFESTS}/{pod}.yaml")) {
             complaints.push(format!(
                 "FileAvailable--etc-kubernetes-manifests-{pod}.yaml"
@@ -319,7 +304,7 @@ fn configure_kubelet_by_init(world: &mut World, work: &Work) -> End {
 }
 
 fn write_pods(world: &mut World, work: &Work) -> End {
-    for pod in PODS {
+    for pod in COMPONENTS {
         let text = manifest(world, &work.host, pod);
         world.put(work, &format!("{MANIFESTS}/{pod}.yaml"), text, 0o600);
     }
@@ -446,9 +431,7 @@ fn finish_init(world: &mut World, work: &Work) -> End {
         .files
         .get(&format!("{QUORATE}/cluster.yaml"))
         .map(|file| file.content.clone());
-    let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(
-        shared.unwrap_or_default(),
-    ));
+    let digest = crate::text::sha256(shared.unwrap_or_default());
     world.put(
         work,
         &format!("{QUORATE}/applied"),

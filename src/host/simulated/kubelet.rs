@@ -13,7 +13,7 @@ pub(super) fn follow(world: &mut World, host: &str, wanted: &str, applied: &str)
     }
     if !wanted.is_empty() {
         let text = machine.files.text(wanted).unwrap_or_default();
-        let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(text));
+        let digest = crate::text::sha256(text);
         let files = &mut world.machine(host).files;
         files.put(applied.to_owned(), format!("{digest}\n"), 0o644, now);
     }

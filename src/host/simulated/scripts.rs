@@ -7,12 +7,13 @@ use serde_json::Value;
 use super::candidates;
 use super::etcd::DATA;
 use super::jobs::{End, Step, Work};
-use super::kubeadm::{self, SHARED_PKI};
+use super::kubeadm;
 use super::kubelet;
 use super::load_balancer;
 use super::machine::Machine;
 use super::pods::node_path;
 use super::world::World;
+use crate::cluster::ca::SHARED_PKI;
 use crate::cluster::report::{Answer, Has, Report};
 use crate::host::command::{Body, Command, Script};
 use crate::host::file::RemoteFile;
@@ -535,7 +536,7 @@ fn kubeconfig(machine: &Machine) -> Ended {
     let Some(file) = machine.files.get("/etc/kubernetes/admin.conf") else {
         return (1, String::new(), "No such file or directory".to_owned());
     };
-    let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(&file.content));
+    let digest = crate::text::sha256(&file.content);
     (
         0,
         format!("{digest}\n{}", String::from_utf8_lossy(&file.content)),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::api::{Answer, failure};
 use super::jobs::{End, Step, Work};
-use super::kubeadm::{MANIFESTS, PODS, QUORATE, is_master, serve, store_configuration, value_of};
+use super::kubeadm::{MANIFESTS, QUORATE, is_master, serve, store_configuration, value_of};
 use super::machine::Machine;
 use super::pods::node_path;
 use super::scripts::{Ended, answer};
@@ -258,7 +258,7 @@ fn apiserver_is_back(world: &mut World, work: &Work) -> End {
 
 fn upgrade_others(world: &mut World, work: &Work) -> End {
     if is_master(world, work) {
-        for pod in PODS.iter().skip(1) {
+        for pod in COMPONENTS.iter().skip(1) {
             replace(world, work, pod);
         }
     }
@@ -279,7 +279,7 @@ fn finish(world: &mut World, work: &Work) -> End {
         .get(&format!("{QUORATE}/cluster.yaml"))
         .map(|file| file.content.clone());
     if let Some(shared) = shared.filter(|_| files.has(&format!("{QUORATE}/applied"))) {
-        let digest = crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(shared));
+        let digest = crate::text::sha256(shared);
         world.put(
             work,
             &format!("{QUORATE}/applied"),

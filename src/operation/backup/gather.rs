@@ -4,22 +4,11 @@ use serde_json::{Value, json};
 
 use crate::backup::BackupError;
 use crate::cluster::api::{self, Request};
+use crate::cluster::ca::SHARED_PKI;
 use crate::cluster::etcd::Members;
 use crate::host::Host;
 use crate::host::command::{Command, Script};
 use crate::host::error::HostError;
-
-/// What no control plane can be brought back without, below `/etc/kubernetes/pki`.
-pub const PKI: [&str; 8] = [
-    "ca.crt",
-    "ca.key",
-    "sa.pub",
-    "sa.key",
-    "front-proxy-ca.crt",
-    "front-proxy-ca.key",
-    "etcd/ca.crt",
-    "etcd/ca.key",
-];
 
 /// Where kubeadm keeps what it needs to know again, below `kube-system`; kubelet's carries the minor before 1.24.
 fn config_maps(minor: u16) -> [String; 3] {
@@ -41,7 +30,7 @@ pub async fn files(host: &Host) -> Result<Vec<u8>, HostError> {
     Ok(host.succeed(&Command::script(script)).await?.stdout)
 }
 
-/// What of [`PKI`] a master's tar lacks.
+/// What of [`SHARED_PKI`] a master's tar lacks.
 pub fn missing_pki(tar: &[u8]) -> std::io::Result<Vec<String>> {
     let mut archive = tar::Archive::new(tar);
     let mut found = std::collections::BTreeSet::new();
@@ -52,7 +41,11 @@ pub fn missing_pki(tar: &[u8]) -> std::io::Result<Vec<String>> {
         }
     }
     let lacks = |name: &&str| !found.contains(&format!("etc/kubernetes/pki/{name}"));
-    Ok(PKI.into_iter().filter(lacks).map(str::to_owned).collect())
+    Ok(SHARED_PKI
+        .into_iter()
+        .filter(lacks)
+        .map(str::to_owned)
+        .collect())
 }
 
 /// Refuses a master's tar that lacks what no control plane can be brought back without.
@@ -103,7 +96,7 @@ pub async fn description(master: &Host, members: &Members, minor: u16) -> Value 
 mod tests {
     use super::*;
 
-    /// A tar with these files below the PKI's directory.
+    /// A tar with these files below the SHARED_PKI's directory.
     fn tar_of(names: &[&str], content: &[u8]) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for name in names {
@@ -120,9 +113,12 @@ mod tests {
 
     #[test]
     fn a_master_without_one_file_of_its_pki_is_refused_by_name() {
-        assert!(check_pki("x", "master1", &tar_of(&PKI, b"key")).is_ok());
-        for missing in PKI {
-            let rest: Vec<&str> = PKI.into_iter().filter(|name| *name != missing).collect();
+        assert!(check_pki("x", "master1", &tar_of(&SHARED_PKI, b"key")).is_ok());
+        for missing in SHARED_PKI {
+            let rest: Vec<&str> = SHARED_PKI
+                .into_iter()
+                .filter(|name| *name != missing)
+                .collect();
             let error = check_pki("x", "master1", &tar_of(&rest, b"key")).expect_err("refused");
             assert!(
                 error.to_string().ends_with(&format!("lacks {missing}")),
@@ -130,14 +126,14 @@ mod tests {
             );
         }
         assert!(
-            check_pki("x", "master1", &tar_of(&PKI, b"")).is_err(),
+            check_pki("x", "master1", &tar_of(&SHARED_PKI, b"")).is_err(),
             "empty files are none"
         );
     }
 
     #[test]
     fn a_tar_that_is_cut_off_is_refused() {
-        let whole = tar_of(&PKI, b"key");
+        let whole = tar_of(&SHARED_PKI, b"key");
         let cut = whole.get(..700).expect("long enough");
         assert!(check_pki("x", "master1", cut).is_err());
         assert!(check_pki("x", "master1", b"no tar at all").is_err());

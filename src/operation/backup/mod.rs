@@ -24,6 +24,7 @@ use crate::backup::manifest::{Etcd as EtcdPart, Manifest, Object, SNAPSHOT, VERS
 use crate::backup::seal::Seal;
 use crate::backup::store::{Growing, Store};
 use crate::backup::{BackupError, Id, io};
+use crate::cluster::ca::SHARED_PKI;
 use crate::cluster::plane::{Etcd, Member, Plane};
 use crate::cluster::report;
 use crate::cluster::snapshot::{self, Snapshot};
@@ -250,7 +251,7 @@ async fn host_objects(
 
 /// Whether a master's tar is that of one that has joined: a blank machine has nothing to lose.
 fn has_cluster(tar: &[u8]) -> bool {
-    gather::missing_pki(tar).is_ok_and(|missing| missing.len() < gather::PKI.len())
+    gather::missing_pki(tar).is_ok_and(|missing| missing.len() < SHARED_PKI.len())
 }
 
 async fn described(

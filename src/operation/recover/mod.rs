@@ -15,7 +15,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::backup::masters;
-use super::provision::{agree, provision};
+use super::consent::{agree, agree_by_name};
+use super::provision::provision;
 use super::restore::{rejoin, states};
 use super::{Session, backup};
 use crate::cluster::api::{self, Request as Ask};
@@ -67,8 +68,8 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
     }
     match &proposal {
         Proposal::Nothing => Ok(()),
-        Proposal::Wait(why) | Proposal::Refuse(why) => Err(refused(why.clone())),
-        Proposal::Restore => Err(refused(
+        Proposal::Wait(why) | Proposal::Refuse(why) => Err(Error::refused(why.clone())),
+        Proposal::Restore => Err(Error::refused(
             "no data is left: give the machines back as the inventory names them, blank ones will do, and restore a backup on them \
              with `quorate restore latest --identity FILE`"
                 .to_owned(),
@@ -97,7 +98,8 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
             Ok(())
         }
         Proposal::Survivor(name) => {
-            survivor::agree(session, request, name)?;
+            let what = format!("the other masters' data is given up for {name}'s");
+            agree_by_name(session, request.confirm.as_deref(), &what)?;
             survivor::begin(session, &hosts, name).await?;
             survivor::go_on(session, &hosts, &meter, begun).await
         }
@@ -223,12 +225,6 @@ fn as_json(session: &Session, rows: &[Row], arithmetic: &[String], proposal: &Pr
         "quorum": arithmetic,
         "proposal": { "kind": kind, "hosts": names, "text": in_words(proposal) },
     })
-}
-
-fn refused(finding: String) -> Error {
-    Error::Refused {
-        findings: vec![finding],
-    }
 }
 
 /// What every part of a recovery reads of the masters.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::diagnosis::Removal;
-use super::{note, plane_of, refused};
+use super::{note, plane_of};
 use crate::cluster::api::{self, Request};
 use crate::cluster::etcd::{self, MemberId};
 use crate::cluster::plane::{Cluster, Etcd, Plane};
@@ -46,7 +46,7 @@ pub(super) async fn remove(
     let plane = plane_of(session, hosts).await;
     if let Some(id) = removal.member {
         let Etcd::Living(cluster) = plane.etcd() else {
-            return Err(refused(
+            return Err(Error::refused(
                 "etcd has lost its quorum meanwhile: nothing was changed".to_owned(),
             ));
         };
@@ -58,7 +58,9 @@ pub(super) async fn remove(
             cluster
                 .members
                 .safe_to_remove(id, &cluster.healthy)
-                .map_err(|why| refused(format!("etcd member {id} must not be removed: {why}")))?;
+                .map_err(|why| {
+                    Error::refused(format!("etcd member {id} must not be removed: {why}"))
+                })?;
             remove_member(session, hosts, &survivors, removal, id).await?;
         }
     }
@@ -67,8 +69,8 @@ pub(super) async fn remove(
         let master = plane
             .living()
             .find_map(|master| hosts.get(&master.node.name));
-        let master =
-            master.ok_or_else(|| refused("no apiserver answers to delete the Node".to_owned()))?;
+        let master = master
+            .ok_or_else(|| Error::refused("no apiserver answers to delete the Node".to_owned()))?;
         let path = format!("/api/v1/nodes/{}", removal.name);
         api::succeed(master, &path, Request::Delete, 404)
             .await
@@ -120,7 +122,7 @@ async fn witness(survivors: &[&Host], removal: &Removal, address: Ipv4Addr) -> R
         match said.map_err(|source| read_error(host, source))?.as_str() {
             "0" => silent += 1,
             answered => {
-                return Err(refused(format!(
+                return Err(Error::refused(format!(
                     "{} answered {} of 6 probes from {}: a member that is there is not removed; look at it with `quorate status`",
                     removal.name,
                     crate::text::escape(answered),
@@ -130,7 +132,7 @@ async fn witness(survivors: &[&Host], removal: &Removal, address: Ipv4Addr) -> R
         }
     }
     if silent < WITNESSES {
-        return Err(refused(format!(
+        return Err(Error::refused(format!(
             "only {silent} survivor found {} silent, and {WITNESSES} must: from one place alone a cut network looks the same",
             removal.name
         )));
@@ -146,7 +148,7 @@ async fn remove_member(
     id: MemberId,
 ) -> Result<(), Error> {
     let Some(host) = survivors.first() else {
-        return Err(refused("no survivor is connected".to_owned()));
+        return Err(Error::refused("no survivor is connected".to_owned()));
     };
     let said = host
         .succeed(&Command::script(etcd::remove_script(id)))

@@ -4,11 +4,10 @@
 //! old data stays, the cluster gets a new id so that a lost member that comes back cannot join it by mistake, and the
 //! stages are those of `restore`, so an interruption at any moment is gone on from, or back with `restore --abort`.
 
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Request, note, refused};
+use super::note;
 use crate::cluster::snapshot;
 use crate::engine::lock;
 use crate::engine::meter::Meter;
@@ -17,7 +16,6 @@ use crate::host::command::{Command, Script};
 use crate::host::{Host, Hosts};
 use crate::operation::Session;
 use crate::operation::restore::{Content, Source, States, after, lay, states, walk};
-use crate::report::eprint;
 
 /// How such a restore's id begins.
 const PREFIX: &str = "survivor-";
@@ -31,37 +29,11 @@ pub(super) fn is_under_way(states: &States) -> Result<bool, Error> {
     match settings {
         None => Ok(false),
         Some(settings) if settings.id.starts_with(PREFIX) => Ok(true),
-        Some(settings) => Err(refused(format!(
+        Some(settings) => Err(Error::refused(format!(
             "a restore is under way: go on with `quorate restore {}`, or back with `quorate restore --abort`",
             settings.id
         ))),
     }
-}
-
-/// Asks for the cluster's name.
-pub(super) fn agree(session: &Session, request: &Request, survivor: &str) -> Result<(), Error> {
-    let name = &session.inventory.name;
-    let typed = match &request.confirm {
-        Some(typed) => typed.clone(),
-        None if !std::io::stdin().is_terminal() => {
-            return Err(refused(format!(
-                "there is nobody to ask: if the other masters' data is given up for {survivor}'s, run with --confirm {name}"
-            )));
-        }
-        None => {
-            eprint("Type the cluster's name to go on: ");
-            let mut typed = String::new();
-            let _ = std::io::stdin().read_line(&mut typed);
-            typed
-        }
-    };
-    if typed.trim() == name {
-        return Ok(());
-    }
-    Err(refused(format!(
-        "`{}` is not the cluster's name",
-        crate::text::escape(typed.trim())
-    )))
 }
 
 /// Takes and proves the snapshot and lays everything; nothing stops yet.
@@ -70,7 +42,7 @@ pub(super) async fn begin(session: &Session, hosts: &Hosts, survivor: &str) -> R
     let _lock = lock::take(hosts, &lock_name, &lock::owner()).await?;
     let host = hosts
         .get(survivor)
-        .ok_or_else(|| refused(format!("{survivor} is not connected")))?;
+        .ok_or_else(|| Error::refused(format!("{survivor} is not connected")))?;
     let run = format!("{PREFIX}{survivor}-{:08x}", rand::random::<u32>());
     let taken = snapshot::take_proved(host, &run, &|line| note(&line)).await?;
     // The safety copy: it stays when the restore is done.

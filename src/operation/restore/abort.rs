@@ -37,9 +37,9 @@ pub async fn abort(session: &Session) -> Result<(), Error> {
         .filter(is_begun)
         .collect();
     if masters.is_empty() {
-        return Err(Error::Refused {
-            findings: vec!["no restore is under way on any master".to_owned()],
-        });
+        return Err(Error::refused(
+            "no restore is under way on any master".to_owned(),
+        ));
     }
     for (step, what) in [
         ("abort-stop", "stopping what the restore started"),

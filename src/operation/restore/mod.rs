@@ -10,13 +10,13 @@ mod fit;
 mod rebuild;
 mod stage;
 
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
 
 use super::backup::{keep, masters};
+use super::consent::agree_by_name;
 use super::provision::{Work, carry_out, provision};
 use super::{Session, Settings};
 use crate::backup::manifest::Manifest;
@@ -30,8 +30,8 @@ use crate::error::Error;
 use crate::host::command::Command;
 use crate::host::{Host, Hosts};
 use crate::inventory::{Node, Role};
+use crate::report::eprintln;
 use crate::report::table::wrapped;
-use crate::report::{eprint, eprintln};
 
 pub use abort::abort;
 pub(super) use stage::{Content, Source, States, lay, states};
@@ -67,7 +67,8 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
     for line in fit::loss(&manifest, &plane, &states, Timestamp::now()) {
         eprintln(&wrapped("  - ", &line));
     }
-    agree(session, request)?;
+    let what = "what stands above may be lost";
+    agree_by_name(session, request.confirm.as_deref(), what)?;
 
     let members = members(&hosts, &states, request.single);
     let blank = rebuild::blank(&members, &states);
@@ -224,10 +225,10 @@ async fn read_back(session: &Session, hosts: &Hosts) -> Result<(), Error> {
     let plane = Plane::read(&session.inventory, &fleet);
     let states = states(hosts).await?;
     let wanted = states.values().filter(|state| state.is_member()).count();
-    let failed = |finding: String| Error::Refused {
-        findings: vec![format!(
+    let failed = |finding: String| {
+        Error::refused(format!(
             "the restore is done, but {finding}: look at `quorate status`"
-        )],
+        ))
     };
     let Etcd::Living(cluster) = plane.etcd() else {
         return Err(failed("etcd has no quorum".to_owned()));
@@ -252,34 +253,4 @@ async fn read_back(session: &Session, hosts: &Hosts) -> Result<(), Error> {
         cluster.id
     ));
     Ok(())
-}
-
-/// Asks for the cluster's name.
-fn agree(session: &Session, request: &Request) -> Result<(), Error> {
-    let name = &session.inventory.name;
-    let typed = match &request.confirm {
-        Some(typed) => typed.clone(),
-        None if !std::io::stdin().is_terminal() => {
-            return Err(Error::Refused {
-                findings: vec![format!(
-                    "there is nobody to ask: if what stands above may be lost, run with --confirm {name}"
-                )],
-            });
-        }
-        None => {
-            eprint("Type the cluster's name to go on: ");
-            let mut typed = String::new();
-            let _ = std::io::stdin().read_line(&mut typed);
-            typed
-        }
-    };
-    if typed.trim() == name {
-        return Ok(());
-    }
-    Err(Error::Refused {
-        findings: vec![format!(
-            "`{}` is not the cluster's name",
-            crate::text::escape(typed.trim())
-        )],
-    })
 }

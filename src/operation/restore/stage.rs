@@ -160,12 +160,10 @@ async fn lay_on(host: &Host, settings: &Settings, source: &Source<'_>) -> Result
             }
         };
         if laid != source.sha256 {
-            return Err(Error::Refused {
-                findings: vec![format!(
-                    "the snapshot's SHA-256 is {laid}, it should be {}: it is damaged",
-                    source.sha256
-                )],
-            });
+            return Err(Error::refused(format!(
+                "the snapshot's SHA-256 is {laid}, it should be {}: it is damaged",
+                source.sha256
+            )));
         }
     }
     let file = RemoteFile {

@@ -17,8 +17,9 @@ use std::time::Instant;
 use gates::{Hops, Site};
 
 use super::Session;
+use super::consent::agree;
 use super::forecast::forecast;
-use super::provision::{Work, agree, carry_out, follow_leftovers};
+use super::provision::{Work, carry_out, follow_leftovers};
 use crate::action::{Action as _, BarePods, Blocked, Fleet, Scope, repository_url};
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;

@@ -34,7 +34,7 @@ pub(super) async fn take(session: &Session, hosts: &Hosts, site: &Site<'_>) -> R
         .or_else(|| living().next())
         .or_else(|| site.plane.living().next());
     let Some(host) = master.and_then(|master| hosts.get(&master.node.name)) else {
-        return Err(refused(
+        return Err(Error::refused(
             "no master is well enough to take a snapshot of etcd".to_owned(),
         ));
     };
@@ -47,7 +47,7 @@ pub(super) async fn take(session: &Session, hosts: &Hosts, site: &Site<'_>) -> R
             for line in error.output().unwrap_or_default().lines() {
                 eprintln(&format!("  | {line}"));
             }
-            return Err(refused(format!(
+            return Err(Error::refused(format!(
                 "{name}: there is no proved snapshot of etcd: {}",
                 crate::engine::chain(&error)
             )));
@@ -70,10 +70,4 @@ pub(super) async fn take(session: &Session, hosts: &Hosts, site: &Site<'_>) -> R
         "{name}: the proved snapshot of etcd is kept as {kept}"
     ));
     Ok(())
-}
-
-fn refused(finding: String) -> Error {
-    Error::Refused {
-        findings: vec![finding],
-    }
 }

@@ -161,9 +161,7 @@ fn settings(site: &Site<'_>, target: KubeVersion, verdict: &mut Verdict) {
                 "kubeadm/cluster.yaml",
                 &site.context(master.node, &inventory),
             );
-            text.is_ok_and(|text| {
-                crate::text::hex(&<sha2::Sha256 as sha2::Digest>::digest(text)) == *applied
-            })
+            text.is_ok_and(|text| crate::text::sha256(text) == *applied)
         };
         if !releases.iter().copied().any(renders) {
             verdict.refusals.push(finding(
