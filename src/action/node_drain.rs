@@ -132,7 +132,7 @@ impl Draining<'_> {
                     Blocked::Force => self.force().await?,
                 }
             }
-            tokio::time::sleep(PAUSE).await;
+            self.effect.host.transport.rest(PAUSE).await;
         }
     }
 

@@ -73,7 +73,7 @@ pub async fn until<T>(
                 last,
             });
         }
-        tokio::time::sleep(PAUSE).await;
+        effect.host.transport.rest(PAUSE).await;
     }
 }
 
@@ -99,7 +99,7 @@ pub async fn until_own<T>(
                 last,
             });
         }
-        tokio::time::sleep(PAUSE).await;
+        effect.host.transport.rest(PAUSE).await;
     }
 }
 

@@ -23,6 +23,9 @@ use serde_json::Value;
 
 const CLUSTER: Duration = Duration::from_secs(300);
 
+/// Rounds of `make soak` that end with an upgrade.
+const UPGRADES: u32 = 10;
+
 /// A component that starts takes both cores for about so long.
 const BUSY: Duration = Duration::from_millis(500);
 
@@ -39,6 +42,9 @@ fn a_cluster_from_bare_hosts_through_failures() {
         a_master_that_lost_its_data_joins_again_and_founds_nothing(&lab);
         if round == 1 {
             backup::the_worst_day(&lab, rounds);
+        }
+        if round <= UPGRADES {
+            upgrade::an_interrupted_upgrade_is_finished_by_the_next(&lab, round);
         }
     }
     if rounds > 0 {

@@ -11,6 +11,9 @@ use super::{CLUSTER, is_whole, random};
 const FROM: &str = "v1.20.2";
 const TO: &str = "v1.20.3";
 
+/// Changes of an upgrade of the lab, at least.
+const CHANGES: usize = 40;
+
 /// How long the operator's link is cut. A longer cut costs the run, and the hosts give its lock away after five minutes.
 const CUT: Duration = Duration::from_secs(25);
 
@@ -57,8 +60,8 @@ pub fn an_upgrade_is_not_noticed_whatever_interrupts_it(lab: &Lab) {
     start_load(lab);
     let client = Client::start(lab.endpoint(), &lab.ca());
     let began = Instant::now();
-    kill_in_the_middle(lab);
-    cut_in_the_middle(lab);
+    kill_at(lab, 8 + random(12));
+    cut_at(lab, 1 + random(12));
     let attempts = finish(lab);
     let figures = client.stop();
     println!(
@@ -68,15 +71,31 @@ pub fn an_upgrade_is_not_noticed_whatever_interrupts_it(lab: &Lab) {
     println!("lab: the upgrade was started {} times", attempts + 2);
     assert_eq!(figures.failed, 0, "{figures}");
     no_write_was_lost(lab);
+    it_ended_well(lab);
+    let naive = naively(lab);
+    println!(
+        "figure: one master by the naive procedure (no drain of the load balancers, no move of the leader): {naive}"
+    );
+}
+
+/// `make soak`: interrupted once, anywhere, by a kill or by a cut in turn.
+pub fn an_interrupted_upgrade_is_finished_by_the_next(lab: &Lab, round: u32) {
+    let change = 1 + random(CHANGES);
+    if round.is_multiple_of(2) {
+        cut_at(lab, change);
+    } else {
+        kill_at(lab, change);
+    }
+    finish(lab);
+    it_ended_well(lab);
+}
+
+fn it_ended_well(lab: &Lab) {
     the_inventory_follows(lab);
     let status = lab.wait("the cluster to be whole", CLUSTER, is_whole);
     every_node_runs_it_uncordoned(&status);
     kubeadm_never_ran_twice_at_once(lab);
     nothing_to_upgrade(lab, TO);
-    let naive = naively(lab);
-    println!(
-        "figure: one master by the naive procedure (no drain of the load balancers, no move of the leader): {naive}"
-    );
 }
 
 /// What a shell line prints on a host.
@@ -141,33 +160,30 @@ fn wait_for_changes(run: &mut std::process::Child, events: &str, wanted: usize) 
     }
 }
 
-/// Of about fifty changes, one in the first third.
-fn kill_in_the_middle(lab: &Lab) {
-    let events = lab.inventory().with_file_name("upgrade-1.jsonl");
-    let kill_at = 8 + random(12);
+fn kill_at(lab: &Lab, change: usize) {
+    let events = lab.inventory().with_file_name("upgrade-killed.jsonl");
     let mut run = start(lab, events.as_str());
     assert!(
-        wait_for_changes(&mut run, events.as_str(), kill_at),
-        "it ended before its change {kill_at}"
+        wait_for_changes(&mut run, events.as_str(), change),
+        "it ended before its change {change}"
     );
     run.kill().expect("kill -9");
     run.wait().expect("it ends");
-    println!("lab: the upgrade was killed with SIGKILL at its change {kill_at}");
+    println!("lab: the upgrade was killed with SIGKILL at its change {change}");
 }
 
 /// The operator loses every host at once for a while; the hosts keep each other.
-fn cut_in_the_middle(lab: &Lab) {
-    let events = lab.inventory().with_file_name("upgrade-2.jsonl");
-    let cut_at = 1 + random(12);
+fn cut_at(lab: &Lab, change: usize) {
+    let events = lab.inventory().with_file_name("upgrade-cut.jsonl");
     let mut run = start(lab, events.as_str());
-    if wait_for_changes(&mut run, events.as_str(), cut_at) {
+    if wait_for_changes(&mut run, events.as_str(), change) {
         let rule = "INPUT -p tcp --dport 22 -j DROP";
         let seconds = CUT.as_secs();
         let line = format!(
             "systemd-run --quiet --collect sh -c 'sleep 1; iptables -I {rule}; sleep {seconds}; iptables -D {rule}'"
         );
         lab.must(&["exec", "--", &line]);
-        println!("lab: the operator's link was cut at change {cut_at} for {CUT:?}");
+        println!("lab: the operator's link was cut at change {change} for {CUT:?}");
     }
     let ended = run.wait().expect("it ends");
     println!("lab: the run that was cut off ended with {ended}");
