@@ -105,10 +105,10 @@ fn differences(cx: &Context<'_>, node: &NodeObject) -> Vec<String> {
 
 /// A patch that fails if the Node changed since: taints are one list, and the node controller writes it too.
 fn patch(cx: &Context<'_>, node: &NodeObject) -> serde_json::Value {
-    let mut labels = json!(cx.node.labels);
-    for key in dropped(cx, node) {
-        labels[key] = Value::Null;
-    }
+    let gone = dropped(cx, node).into_iter().map(|key| (key, Value::Null));
+    let labels: serde_json::Map<_, _> = (cx.node.labels.iter().map(|(key, value)| (key.as_str(), json!(value))).chain(gone))
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
     let given: Vec<String> = labels_to_give(cx).into_iter().collect();
     let given = if given.is_empty() { Value::Null } else { json!(given.join(",")) };
     let metadata = json!({

@@ -272,10 +272,7 @@ impl Engine<'_> {
         if let Err(error) = applied {
             return Ok(Err(error));
         }
-        Ok(self
-            .verify(play, name, action, host)
-            .await
-            .map(|()| true))
+        Ok(self.verify(play, name, action, host).await.map(|()| true))
     }
 
     async fn apply(
