@@ -61,6 +61,7 @@ fn a_cluster_from_bare_hosts_through_failures() {
     if wants("provision") {
         a_second_provision_changes_nothing(&lab);
         an_edit_changes_just_that(&lab);
+        a_setting_of_kube_proxy_reaches_its_pods(&lab);
         outages_stay_within_their_bounds(&lab);
         a_replaced_worker_joins_again(&lab);
     }
@@ -170,6 +171,49 @@ fn an_edit_changes_just_that(lab: &Lab) {
                 .contains("600")
         );
     }
+}
+
+/// Settings of kube-proxy are part of the shared configuration: its pods begin anew with them, and nothing else does.
+fn a_setting_of_kube_proxy_reaches_its_pods(lab: &Lab) {
+    let pods =
+        "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system get pods -o name | sort";
+    let of = |text: &str, proxies: bool| -> Vec<String> {
+        let names = text
+            .lines()
+            .filter(|line| line.contains("kube-proxy") == proxies);
+        names.map(str::to_owned).collect()
+    };
+    let before = lab.on("master1", pods);
+    let path = lab.inventory();
+    let original = std::fs::read_to_string(&path).expect("readable");
+    let edited = original.replace(
+        "kube-proxy: {",
+        "kube-proxy: { iptables: { syncPeriod: 40s },",
+    );
+    assert_ne!(edited, original);
+    std::fs::write(&path, edited).expect("writable");
+    let summary = lab.json(&["provision", "--yes"]);
+    println!("lab: a setting of kube-proxy: {summary}");
+    assert_eq!(
+        summary["changed"], 6,
+        "the file and what follows it on three masters"
+    );
+    lab.on(
+        "master1",
+        "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system rollout status daemonset kube-proxy --timeout 120s",
+    );
+    let after = lab.on("master1", pods);
+    assert_eq!(
+        of(&after, false),
+        of(&before, false),
+        "no other pod was touched"
+    );
+    assert!(
+        of(&after, true)
+            .iter()
+            .all(|pod| !of(&before, true).contains(pod)),
+        "{before}{after}"
+    );
 }
 
 fn outages_stay_within_their_bounds(lab: &Lab) {
