@@ -30,22 +30,18 @@ if ! [ -e $pki/apiserver-kubelet-client.key ] || ! [ -e /etc/kubernetes/manifest
     echo absent
     exit 0
 fi
-accept=application/json
 case $path in
-*/secrets*) accept='application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io' ;;
+*/secrets) accept='application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io' ;;
+*/secrets[/?]*) exit 64 ;;
+*) accept=application/json ;;
 esac
-if ! answer=$(curl -s --max-time 4 -A quorate --cacert $pki/ca.crt --cert $pki/apiserver-kubelet-client.crt \
-    --key $pki/apiserver-kubelet-client.key -H "Accept: $accept" -w '\n%{http_code}' "https://$address:6443$path" 2>/dev/null); then
-    echo unreachable
-    exit 0
-fi
-code=${answer##*
-}
-printf '%s %s\n' "$code" "$(printf %s "${answer%"$code"}" | tr -d '\n\r')"
+curl -s --max-time 4 -A quorate --cacert $pki/ca.crt --cert $pki/apiserver-kubelet-client.crt \
+    --key $pki/apiserver-kubelet-client.key -H "Accept: $accept" -w '\n%{http_code}\n' "https://$address:6443$path" |
+    awk '{ sub(/\r$/, ""); body = body code; code = $0 } END { print (code + 0 ? code " " body : "unreachable") }'
 "#;
 
-/// A read-only question as a probe on a master; its output reads as an [`Answer`](super::report::Answer). Of Secrets only
-/// the metadata is asked for.
+/// A read-only question as a probe on a master; its output reads as an [`Answer`](super::report::Answer). Secrets can only be
+/// listed, and only their metadata is asked for (an apiserver answers 406 where a list is asked for as a single object).
 #[must_use]
 pub fn question(master: &Node, path: &str) -> Script {
     Script::new("kubernetes-api-read", METADATA)

@@ -50,7 +50,7 @@ if [ -e $kubernetes/manifests/kube-apiserver.yaml ]; then
 fi
 credential=/var/lib/kubelet/pki/kubelet-client-current.pem
 if [ -e $credential ] && [ -e $kubernetes/kubelet.conf ]; then
-    server=$(sed -n 's/^ *server: *//p' $kubernetes/kubelet.conf | head -n 1)
+    server=$(sed -n '/^ *server: */{s///p;q;}' $kubernetes/kubelet.conf)
     set -- "$@" $next $(key pods) --cacert $pki/ca.crt --cert $credential --key $credential "$server/api/v1/pods?fieldSelector=spec.nodeName%3D$name"
 fi
 ask "$@"

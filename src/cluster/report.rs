@@ -52,7 +52,8 @@ has etcd-data /var/lib/etcd/member
 has founding $kubernetes/quorate/founding
 has joining $kubernetes/quorate/joining
 echo "clock $(date +%s)"
-echo "machine $(cat /etc/machine-id 2>/dev/null)"
+[ ! -e /etc/machine-id ] || read -r machine </etc/machine-id
+echo "machine ${machine:-}"
 "#,
     ask!(),
     r#"if ! command -v curl >/dev/null 2>&1; then
@@ -68,7 +69,7 @@ else
 fi
 credential=/var/lib/kubelet/pki/kubelet-client-current.pem
 if [ -e $credential ] && [ -e $pki/ca.crt ] && [ -e $kubernetes/kubelet.conf ]; then
-    server=$(sed -n 's/^ *server: *//p' $kubernetes/kubelet.conf | head -n 1)
+    server=$(sed -n '/^ *server: */{s///p;q;}' $kubernetes/kubelet.conf)
     set -- "$@" $next $(key node) --cacert $pki/ca.crt --cert $credential --key $credential "$server/api/v1/nodes/$name"
     next=--next
 else

@@ -60,6 +60,7 @@ fn a_cluster_from_bare_hosts_through_failures() {
     a_provision_killed_at_a_random_moment_is_finished_by_the_next(&lab);
     if wants("provision") {
         a_second_provision_changes_nothing(&lab);
+        join_material_that_was_left_is_removed(&lab);
         an_edit_changes_just_that(&lab);
         a_setting_of_kube_proxy_reaches_its_pods(&lab);
         outages_stay_within_their_bounds(&lab);
@@ -154,6 +155,26 @@ fn a_second_provision_changes_nothing(lab: &Lab) {
         plan.status.success(),
         "{}",
         String::from_utf8_lossy(&plan.stdout)
+    );
+}
+
+/// What a join that was cut off left in the cluster is found and removed, and nothing else of its kind.
+fn join_material_that_was_left_is_removed(lab: &Lab) {
+    let kubectl = "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system";
+    for name in ["bootstrap-token-quo7f2", "bootstrap-token-abcdef"] {
+        lab.on(
+            "master1",
+            &format!("{kubectl} create secret generic {name} --from-literal=a=b"),
+        );
+    }
+    let summary = lab.json(&["provision", "--yes"]);
+    println!("lab: a join token that was left: {summary}");
+    assert_eq!(summary["changed"], 1);
+    let left = lab.on("master1", &format!("{kubectl} get secrets -o name"));
+    assert!(!left.contains("bootstrap-token-quo"), "{left}");
+    assert!(
+        left.contains("bootstrap-token-abcdef"),
+        "somebody else's: {left}"
     );
 }
 
