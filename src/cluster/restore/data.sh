@@ -17,9 +17,9 @@ if [ ! -d $etcd/member ]; then
     fi
     export d etcd bump name=$(setting name) cluster=$(setting initial-cluster) token=$(setting token) url=$(setting peer-url)
     unshare --mount sh -euc '
-mount --bind $d $root/work
+mount --bind $d $root/snapshot
 mount --bind $etcd $root/var/lib/etcd
-chroot $root $utility snapshot restore /work/snapshot.db --data-dir /var/lib/etcd/quorate-new --name $name \
+chroot $root $utility snapshot restore /snapshot/snapshot.db --data-dir /var/lib/etcd/quorate-new --name $name \
     --initial-cluster $cluster --initial-cluster-token $token --initial-advertise-peer-urls $url $bump
 '
     chmod 700 $etcd/quorate-new/member

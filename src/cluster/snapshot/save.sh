@@ -11,14 +11,14 @@ if [ "$free" -lt "$needed" ]; then
 fi
 export work pki
 unshare --mount sh -euc '
-mount --bind $work $root/work
+mount --bind $work $root/snapshot
 mount --bind $pki $root$pki
 etcdctl() {
     chroot $root /usr/local/bin/etcdctl --endpoints=https://127.0.0.1:2379 --command-timeout=600s --dial-timeout=5s \
         --cacert=$pki/ca.crt --cert=$pki/healthcheck-client.crt --key=$pki/healthcheck-client.key "$@"
 }
-etcdctl snapshot save /work/snapshot.db >&2
-status=$(chroot $root $utility snapshot status /work/snapshot.db -w json)
+etcdctl snapshot save /snapshot/snapshot.db >&2
+status=$(chroot $root $utility snapshot status /snapshot/snapshot.db -w json)
 revision=$(printf %s "$status" | sed "s/.*\"revision\":\([0-9]*\).*/\1/")
 echo "status $status"
 echo "hash $(etcdctl endpoint hashkv --rev=$revision -w json)"
