@@ -41,7 +41,7 @@ rehearse: release
 
 ## The lab test with the parts that `make test` leaves out: backup, restore, recovery and upgrade of the real cluster.
 lab-parts: tools
-	QUORATE_PART=backup,upgrade $(CARGO) test --locked --test lab -- --nocapture
+	QUORATE_PART=backup,recover,upgrade $(CARGO) test --locked --test lab -- --nocapture
 
 ## Long repetitions: a real provision killed at twenty random moments.
 soak: tools

@@ -229,18 +229,21 @@ impl Take {
         for recipient in &self.recipient {
             option("--recipient", recipient.clone());
         }
-        if let Some(to) = &self.place.to {
-            option("--to", absolute(to)?);
-        }
+        // Always said: what is the default where this is typed is another where no home is known.
+        let to = store(&session.inventory.name, self.place.to.as_deref());
+        option("--to", absolute(to.directory())?);
         if let Some(path) = &self.metrics_file {
             option("--metrics-file", absolute(path)?);
         }
         if self.plaintext {
             command.push("--plaintext".to_owned());
         }
+        let environment = ["HOME", "XDG_STATE_HOME"].into_iter();
+        let environment = environment.filter_map(|name| Some((name, std::env::var(name).ok()?)));
         Ok(Schedule {
             cluster: session.inventory.name,
             command,
+            environment: environment.collect(),
             every,
             alert_after,
             scheduler,

@@ -1,6 +1,10 @@
 # Saves a snapshot of the etcd of this host, and says what the living member holds at its revision.
 work=/var/lib/quorate/snapshot
 pki=/etc/kubernetes/pki/etcd
+# A trial that a dead run left under way reads what is replaced here.
+while systemctl show -p ActiveState quorate-etcd-trial.service | grep -qx -e ActiveState=active -e ActiveState=activating; do
+    sleep 0.3
+done
 rm -rf $work
 mkdir -p $work
 needed=$(( $(stat -c %s /var/lib/etcd/member/snap/db) * 4 / 1024 ))

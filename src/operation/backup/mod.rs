@@ -138,9 +138,7 @@ pub async fn take(
     let (of_hosts, missing_hosts) = host_objects(session, hosts, seal, &growing, &id).await?;
     objects.extend(of_hosts);
     objects.extend(described(session, member, host, seal, &growing).await?);
-    snapshot::discard(host)
-        .await
-        .map_err(|source| read_error(host, source))?;
+    discard(hosts, host).await?;
     let manifest = Manifest {
         version: VERSION,
         id,
@@ -158,6 +156,20 @@ pub async fn take(
     };
     growing.finish(&manifest)?;
     Ok(manifest)
+}
+
+/// Removes the snapshot from the host that took it, and what a run that died left on any other master: it holds every Secret.
+async fn discard(hosts: &Hosts, taker: &Host) -> Result<(), Error> {
+    let masters = hosts.iter().filter(|host| host.node.role == Role::Master);
+    let discarded = masters.map(async |host| (host, snapshot::discard(host).await));
+    for (host, result) in join_all(discarded).await {
+        match result {
+            Err(HostError::Lost { .. } | HostError::Unreachable { .. })
+                if host.node.name != taker.node.name => {}
+            result => result.map_err(|source| read_error(host, source))?,
+        }
+    }
+    Ok(())
 }
 
 /// Reads all connected masters; one that does not answer is left out.

@@ -155,7 +155,7 @@ pub(super) fn loss(
 mod tests {
     use super::*;
     use crate::backup::manifest::sample::manifest;
-    use crate::cluster::restore::{Part, Progress, Settings};
+    use crate::cluster::restore::{Part, Progress, Settings, Way};
     use crate::cluster::sample::{joined, plane};
     use crate::testing;
 
@@ -168,6 +168,7 @@ mod tests {
             id: id.to_owned(),
             token: "t".to_owned(),
             part: Part::Member,
+            way: Way::Snapshot,
             name: "master1".to_owned(),
             address: "10.1.1.101".to_owned(),
             peer_url: String::new(),

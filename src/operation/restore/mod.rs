@@ -7,6 +7,7 @@
 
 mod abort;
 mod fit;
+mod read_back;
 mod rebuild;
 mod stage;
 
@@ -22,7 +23,7 @@ use super::{Session, Settings};
 use crate::backup::manifest::Manifest;
 use crate::backup::seal::Keys;
 use crate::backup::store::Store;
-use crate::cluster::plane::{Etcd, Plane};
+use crate::cluster::plane::Plane;
 use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
@@ -202,7 +203,7 @@ pub(super) async fn after(session: &Session, hosts: &Hosts, provisions: bool) ->
             ));
         }
     }
-    read_back(session, hosts).await?;
+    read_back::read_back(session, hosts).await?;
     if provisions {
         eprintln("Bringing every host that answers in line:");
         return Box::pin(provision(&rejoin(session, hosts)?)).await;
@@ -217,40 +218,4 @@ pub(super) fn rejoin(session: &Session, hosts: &Hosts) -> Result<Session, Error>
         on: hosts.iter().map(|host| host.node.name.clone()).collect(),
         ..session.settings.clone()
     })
-}
-
-/// What must be true at the end, seen from the hosts.
-async fn read_back(session: &Session, hosts: &Hosts) -> Result<(), Error> {
-    let fleet = masters(hosts).await;
-    let plane = Plane::read(&session.inventory, &fleet);
-    let states = states(hosts).await?;
-    let wanted = states.values().filter(|state| state.is_member()).count();
-    let failed = |finding: String| {
-        Error::refused(format!(
-            "the restore is done, but {finding}: look at `quorate status`"
-        ))
-    };
-    let Etcd::Living(cluster) = plane.etcd() else {
-        return Err(failed("etcd has no quorum".to_owned()));
-    };
-    let serving = plane.living().count();
-    // A recovery that was gone on from may find the others joined already.
-    if cluster.members.0.len() < wanted || serving < wanted {
-        return Err(failed(format!(
-            "etcd has {} of {wanted} members and {serving} masters serve",
-            cluster.members.0.len()
-        )));
-    }
-    let revision = plane
-        .masters
-        .iter()
-        .filter_map(|master| master.etcd.as_ref())
-        .map(|view| view.revision)
-        .max()
-        .unwrap_or_default();
-    eprintln(&format!(
-        "etcd cluster {} with {wanted} of {wanted} members is at revision {revision}, and {serving} apiservers answer",
-        cluster.id
-    ));
-    Ok(())
 }
