@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use quorate::backup::manifest::Manifest;
 use serde_json::Value;
 
-use super::harness::Lab;
+use super::harness::{Lab, last_object};
 use super::{CLUSTER, is_whole};
 
 pub const KUBECTL: &str = "kubectl --kubeconfig /etc/kubernetes/admin.conf";
@@ -15,6 +15,7 @@ pub const KUBECTL: &str = "kubectl --kubeconfig /etc/kubernetes/admin.conf";
 /// Everything that a backup and a restore promise; with `soak`, interrupted ten times.
 pub fn what_is_kept_comes_back(lab: &Lab, soak: u32) {
     a_backup_is_proved_listed_and_sealed(lab);
+    a_backup_is_proved_on_this_computer_if_it_can_be(lab);
     what_does_not_fit_is_refused_and_the_cluster_untouched(lab);
     a_scheduled_backup_runs_from_systemd(lab);
     a_lost_cluster_comes_back_with_every_write_before_the_snapshot(lab);
@@ -107,6 +108,34 @@ fn a_backup_is_proved_listed_and_sealed(lab: &Lab) {
     std::fs::write(&file, whole).expect("written");
     lab.must(&["backup", "verify", "--identity", &identity]);
     lab.wait("the cluster untouched", Duration::from_secs(30), is_whole);
+}
+
+/// With Debian's etcd in `PATH`, which is of the same minor as the lab's.
+fn a_backup_is_proved_on_this_computer_if_it_can_be(lab: &Lab) {
+    let script = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/etcd/programs.sh");
+    let programs = Command::new(script).output().expect("etcd's programs");
+    let programs = String::from_utf8(programs.stdout).expect("a directory");
+    let path = std::env::var("PATH").expect("a PATH");
+    let output = lab
+        .command(&["backup", "--plaintext", "--output", "json"])
+        .env("PATH", format!("{}:{path}", programs.trim()))
+        .output()
+        .expect("quorate starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let taken = last_object(&String::from_utf8_lossy(&output.stdout));
+    let on = taken["verified"]["on"].as_str().unwrap();
+    assert!(on.starts_with("this computer"), "{on}");
+    lab.must(&["backup", "verify"]);
+    let state = lab.inventory().with_file_name("../state/quorate");
+    let left = Command::new("find")
+        .args([state.as_str(), "-name", ".scratch-*"])
+        .output()
+        .expect("find");
+    assert!(
+        left.stdout.is_empty(),
+        "no unsealed snapshot stays: {left:?}"
+    );
 }
 
 /// Whole backups that are of something else: refused by name, and nothing is touched for them.
@@ -401,7 +430,8 @@ fn a_restore_is_taken_back(lab: &Lab) {
     let name = cluster(lab);
     let mut run = lab.start(&["restore", "latest", "--confirm", &name]);
     let started = Instant::now();
-    let aside = "test -e /var/lib/quorate/restore/aside";
+    // An earlier restore has left all its marks.
+    let aside = "cd /var/lib/quorate/restore && test -e aside -a ! -e finished";
     while !lab
         .quorate(&["exec", "--on", "masters", "--", aside])
         .status

@@ -45,7 +45,8 @@ impl Lab {
         lab
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    /// Quorate as it is run here, to be run.
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
         command
             .args(words)
@@ -241,7 +242,8 @@ fn millis(time: Duration) -> usize {
     usize::try_from(time.as_millis()).expect("a short time")
 }
 
-fn last_object(text: &str) -> Value {
+/// The object on the last line that is one.
+pub fn last_object(text: &str) -> Value {
     let line = text.lines().rev().find(|line| line.starts_with('{'));
     line.and_then(|line| serde_json::from_str(line).ok())
         .unwrap_or_else(|| panic!("no JSON object in:\n{text}"))

@@ -66,7 +66,9 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
     };
     let proposal = site.proposal();
     show(session, &site, &proposal);
-    refuse_force(request.way, &site, &proposal)?;
+    if request.way == Way::ForceNewCluster {
+        site.may_force(&proposal).map_err(Error::refused)?;
+    }
     if request.plan && !matches!(proposal, Proposal::Refuse(_)) {
         return Ok(());
     }
@@ -108,17 +110,6 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
             survivor::go_on(session, &hosts, &meter, begun).await
         }
     }
-}
-
-/// Refuses `--force-new-cluster` wherever anything less will do.
-fn refuse_force(way: Way, site: &Site<'_>, proposal: &Proposal) -> Result<(), Error> {
-    if way == Way::Snapshot || matches!(proposal, Proposal::Survivor(_)) {
-        return Ok(());
-    }
-    Err(Error::refused(format!(
-        "--force-new-cluster makes one member forget all others, and quorum is not lost for good ({}): leave it out",
-        site.arithmetic(&[]).join(", ")
-    )))
 }
 
 /// The names of control-plane Nodes, asked of a master that serves.

@@ -20,7 +20,7 @@ use super::backup::{keep, masters};
 use super::consent::agree_by_name;
 use super::provision::{Work, carry_out, provision};
 use super::{Session, Settings};
-use crate::backup::manifest::Manifest;
+use crate::backup::manifest::{Manifest, SNAPSHOT};
 use crate::backup::seal::Keys;
 use crate::backup::store::Store;
 use crate::cluster::plane::Plane;
@@ -55,8 +55,9 @@ pub struct Request {
 pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> {
     let begun = Instant::now();
     let manifest = request.store.find(&request.id, &session.inventory.name)?;
-    keep::check(&request.store, &manifest, &request.keys)?;
     fit::of_cluster(&manifest, &session.inventory.name)?;
+    let held = request.store.hold(&manifest)?;
+    keep::check_held(&held, &manifest, &request.keys)?;
     let (hosts, meter) = connect(session, request.single).await?;
     let lock_name = format!("{}-restore", session.inventory.name);
     let _lock = lock::take(&hosts, &lock_name, &lock::owner()).await?;
@@ -78,26 +79,15 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
     }
     let source = Source {
         id: manifest.id.to_string(),
-        sha256: manifest
-            .object(crate::backup::manifest::SNAPSHOT)?
-            .sha256
-            .clone(),
-        size: manifest.object(crate::backup::manifest::SNAPSHOT)?.size,
-        content: Content::Here(&|| open(request, &manifest)),
+        sha256: manifest.object(SNAPSHOT)?.sha256.clone(),
+        size: manifest.object(SNAPSHOT)?.size,
+        content: Content::Here(&|| Ok(held.open(&manifest, &request.keys, SNAPSHOT)?)),
     };
     lay(&hosts, &members, &states, &source).await?;
-    rebuild::files(&blank, request, &manifest).await?;
+    rebuild::files(&blank, &held, &request.keys, &manifest).await?;
     prove(&members, &manifest, &states).await?;
     walk(session, &hosts, &meter, begun).await?;
     after(session, &hosts, request.single || !blank.is_empty()).await
-}
-
-/// A reader of the snapshot's content.
-fn open(request: &Request, manifest: &Manifest) -> Result<Box<dyn std::io::Read + Send>, Error> {
-    let object = manifest.object(crate::backup::manifest::SNAPSHOT)?;
-    let path = request.store.place(&manifest.id).join(&object.file);
-    let id = manifest.id.to_string();
-    Ok(request.keys.open(&id, manifest.sealed, &path)?)
 }
 
 /// Every host that answers; every master must, unless one is enough.
