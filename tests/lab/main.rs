@@ -1,7 +1,7 @@
 //! End to end, on real hosts: systemd, sshd, apt, HAProxy, Keepalived, kubeadm, etcd. Needs root on Linux; see `make test`.
 //!
 //! One lab carries all of it, in the order of a cluster's life, because a cluster is expensive. What is measured is printed.
-//! `QUORATE_PART=provision,backup,upgrade` tells which parts; the first alone unless it is set.
+//! `QUORATE_PART=provision,backup,recover,upgrade` tells which parts; the first alone unless it is set.
 
 #![expect(
     clippy::indexing_slicing,
@@ -12,6 +12,7 @@
 mod backup;
 mod client;
 mod harness;
+mod recover;
 mod systemd;
 mod upgrade;
 
@@ -41,7 +42,8 @@ fn a_cluster_from_bare_hosts_through_failures() {
         a_provision_killed_at_a_random_moment_is_finished_by_the_next(&lab);
         a_master_that_lost_its_data_joins_again_and_founds_nothing(&lab);
         if round == 1 {
-            backup::the_worst_day(&lab, rounds);
+            backup::what_is_kept_comes_back(&lab, rounds);
+            recover::what_is_lost_is_replaced(&lab, rounds);
         }
         if round <= UPGRADES {
             upgrade::an_interrupted_upgrade_is_finished_by_the_next(&lab, round);
@@ -67,7 +69,11 @@ fn a_cluster_from_bare_hosts_through_failures() {
         a_replaced_worker_joins_again(&lab);
     }
     if wants("backup") {
-        backup::the_worst_day(&lab, 0);
+        backup::what_is_kept_comes_back(&lab, 0);
+        a_second_provision_changes_nothing(&lab);
+    }
+    if wants("recover") {
+        recover::what_is_lost_is_replaced(&lab, 0);
         a_second_provision_changes_nothing(&lab);
     }
     if wants("upgrade") {

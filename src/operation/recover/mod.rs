@@ -21,6 +21,7 @@ use super::restore::{rejoin, states};
 use super::{Session, backup};
 use crate::cluster::api::{self, Request as Ask};
 use crate::cluster::plane::Plane;
+use crate::cluster::restore::Way;
 use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::error::Error;
@@ -36,6 +37,8 @@ pub struct Request {
     pub plan: bool,
     /// The cluster's name, typed before it was asked for; only where data is given up.
     pub confirm: Option<String>,
+    /// What a survivor's data is made from when quorum is lost.
+    pub way: Way,
 }
 
 /// Diagnoses, shows, asks, mends, and looks again until nothing is left to mend.
@@ -63,6 +66,9 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
     };
     let proposal = site.proposal();
     show(session, &site, &proposal);
+    if request.way == Way::ForceNewCluster {
+        site.may_force(&proposal).map_err(Error::refused)?;
+    }
     if request.plan && !matches!(proposal, Proposal::Refuse(_)) {
         return Ok(());
     }
@@ -100,7 +106,7 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
         Proposal::Survivor(name) => {
             let what = format!("the other masters' data is given up for {name}'s");
             agree_by_name(session, request.confirm.as_deref(), &what)?;
-            survivor::begin(session, &hosts, name).await?;
+            survivor::begin(session, &hosts, name, request.way).await?;
             survivor::go_on(session, &hosts, &meter, begun).await
         }
     }

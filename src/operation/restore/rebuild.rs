@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Request;
 use super::stage::{States, read_error};
 use crate::action::AnyAction;
+use crate::backup::held::Held;
 use crate::backup::manifest::Manifest;
+use crate::backup::seal::Keys;
 use crate::cluster::restore::DIRECTORY;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
@@ -81,7 +82,8 @@ pub(super) async fn base(
 /// The files of blank masters, from the backup.
 pub(super) async fn files(
     blank: &[&Host],
-    request: &Request,
+    held: &Held,
+    keys: &Keys,
     manifest: &Manifest,
 ) -> Result<(), Error> {
     for host in blank {
@@ -89,9 +91,7 @@ pub(super) async fn files(
         eprintln(&format!(
             "{name}: laying the files of {name} from the backup there"
         ));
-        let tar = request
-            .store
-            .content(manifest, &request.keys, &format!("{name}.tar"))?;
+        let tar = held.content(manifest, keys, &format!("{name}.tar"))?;
         let clear = Command::new("rm").args(["-f", "--", TAR]);
         host.succeed(&clear)
             .await

@@ -6,7 +6,7 @@ use futures::future::join_all;
 
 use crate::cluster::etcd::peer_url;
 use crate::cluster::restore::{
-    DIRECTORY, Part, Progress, SETTINGS, SNAPSHOT, Settings, state_script,
+    DIRECTORY, Part, Progress, SETTINGS, SNAPSHOT, Settings, Way, state_script,
 };
 use crate::error::Error;
 use crate::host::command::{Command, Script};
@@ -23,7 +23,7 @@ pub type States = BTreeMap<String, Progress>;
 pub struct Source<'a> {
     /// The backup's id, or what it is of.
     pub id: String,
-    /// SHA-256 of the snapshot.
+    /// SHA-256 of the snapshot; empty where there is none.
     pub sha256: String,
     /// Bytes.
     pub size: u64,
@@ -38,6 +38,8 @@ pub enum Content<'a> {
     Here(&'a (dyn Fn() -> Result<Box<dyn std::io::Read + Send>, Error> + Sync)),
     /// On the only master that gets it, at this path.
     OnHost(&'a str),
+    /// There is none: the only member's own old data is taken.
+    OwnData,
 }
 
 const WAIT: &str = r"
@@ -108,6 +110,10 @@ pub async fn lay(
             } else {
                 Part::Bystander
             },
+            way: match source.content {
+                Content::OwnData => Way::ForceNewCluster,
+                Content::Here(_) | Content::OnHost(_) => Way::Snapshot,
+            },
             name: host.node.name.clone(),
             address: host.node.address.to_string(),
             peer_url: peer_url(host.node.address),
@@ -158,6 +164,7 @@ async fn lay_on(host: &Host, settings: &Settings, source: &Source<'_>) -> Result
                 host.succeed(&copy).await.map_err(failed)?;
                 transfer::sha256(host, SNAPSHOT).await.map_err(failed)?
             }
+            Content::OwnData => source.sha256.clone(),
         };
         if laid != source.sha256 {
             return Err(Error::refused(format!(
