@@ -3,7 +3,7 @@
 //! Every operation that can be rehearsed is tried. The connection is lost at every single call, before and after its effect;
 //! power cuts and dying operators are tried at some calls and steps of jobs. `QUORATE_STRIDE` (default 5) says at how many:
 //! the smaller, the more. `QUORATE_SEEDS` says how many schedules of several random faults are tried beside (default 100).
-//! `make rehearse` tries all of it with the release build.
+//! `QUORATE_OPERATION` names the only one to try. `make rehearse` tries all of it with the release build.
 
 mod common;
 
@@ -12,6 +12,7 @@ use std::time::Instant;
 use common::{Bench, End, session, stage, with_clock};
 use quorate::host::command::{Command, Script};
 use quorate::host::simulated::faults::Fault;
+use quorate::host::simulated::record::{Call, Kind};
 use quorate::operation::rehearse::{
     OPERATIONS, Operation, Outcome, Reference, Search, attempt, every, random, try_all,
 };
@@ -21,6 +22,15 @@ const INVENTORY: &str = "tests/data/simulated.yaml";
 fn number(variable: &str, default: usize) -> usize {
     let value = std::env::var(variable).ok();
     value.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn operations() -> impl Iterator<Item = &'static Operation> {
+    let wanted = std::env::var("QUORATE_OPERATION").ok();
+    OPERATIONS.iter().filter(move |operation| {
+        wanted
+            .as_deref()
+            .is_none_or(|wanted| wanted == operation.name)
+    })
 }
 
 fn reference(operation: &Operation) -> Reference {
@@ -70,7 +80,7 @@ fn shown(operation: &Operation, outcome: &Outcome) -> String {
 
 #[test]
 fn a_run_without_faults_keeps_every_promise() {
-    for operation in OPERATIONS {
+    for operation in operations() {
         let reference = reference(operation);
         let mut stage = stage(INVENTORY, operation.name);
         let outcome = attempt(&mut stage, &reference, &[], Search::Secrets);
@@ -86,7 +96,7 @@ fn a_run_without_faults_keeps_every_promise() {
 
 #[test]
 fn a_fault_at_any_remote_call_is_made_good_by_running_again() {
-    for operation in OPERATIONS {
+    for operation in operations() {
         let reference = reference(operation);
         let cases = every(&reference.calls, number("QUORATE_STRIDE", 5));
         let case = |index: usize| cases.get(index).cloned().unwrap_or_default();
@@ -96,11 +106,26 @@ fn a_fault_at_any_remote_call_is_made_good_by_running_again() {
 
 #[test]
 fn several_faults_at_random_are_made_good_by_running_again() {
-    for operation in OPERATIONS {
+    for operation in operations() {
         let reference = reference(operation);
         let case = |index: usize| random(index as u64, &reference.calls);
         let count = number("QUORATE_SEEDS", 100);
         try_cases(operation, &reference, "several faults", &case, count);
+    }
+}
+
+/// Finding out that nothing is left to do costs one round trip per host.
+#[test]
+fn a_run_that_changes_nothing_reads_each_host_once() {
+    for name in ["provision", "upgrade"] {
+        let reference = reference(Operation::find(name).expect("there"));
+        let mut hosts: Vec<&str> = reference.idle.iter().map(|it| it.host.as_str()).collect();
+        hosts.sort_unstable();
+        assert_eq!(hosts.len(), session(INVENTORY).inventory.nodes.len());
+        hosts.dedup();
+        assert_eq!(hosts.len(), reference.idle.len(), "{name}");
+        let is_probe = |call: &Call| call.kind == Kind::Probe;
+        assert!(reference.idle.iter().all(is_probe), "{name}");
     }
 }
 

@@ -103,6 +103,15 @@ impl Session {
         })
     }
 
+    /// The same session for these hosts only, and one that asks nothing.
+    pub fn narrowed_to(&self, hosts: &Hosts) -> Result<Self, Error> {
+        let mut session = self.clone();
+        session.settings.yes = true;
+        session.settings.on = hosts.iter().map(|host| host.node.name.clone()).collect();
+        session.selector = selector(&session.inventory, &session.settings.on)?;
+        Ok(session)
+    }
+
     /// The overlay directory in force.
     #[must_use]
     pub fn overlay(&self) -> Option<&Utf8Path> {
@@ -124,7 +133,8 @@ impl Session {
         meter: &Arc<Meter>,
     ) -> (Hosts, Vec<(String, HostError)>) {
         if let Desk::Rehearsal(rehearsal) = &self.desk {
-            return (meter.wrap(&rehearsal.simulation.connect(nodes)), Vec::new());
+            let (hosts, errors) = rehearsal.simulation.connect(nodes);
+            return (meter.wrap(&hosts), errors);
         }
         let new_host_keys = if self.settings.accept_new_host_keys {
             NewHostKeys::Accept

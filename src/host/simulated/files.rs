@@ -94,6 +94,25 @@ impl Files {
         }
     }
 
+    /// Copies everything below a directory to another one.
+    pub fn copy_below(&mut self, from: &str, to: &str) {
+        let prefix = format!("{from}/");
+        let copied: Vec<(String, File)> = self
+            .below(&prefix)
+            .filter_map(|path| {
+                let place = format!("{to}/{}", path.strip_prefix(&prefix)?);
+                Some((place, self.get(path)?.clone()))
+            })
+            .collect();
+        self.files.extend(copied);
+    }
+
+    /// Moves everything below a directory to another one.
+    pub fn move_below(&mut self, from: &str, to: &str) {
+        self.copy_below(from, to);
+        self.remove_below(from);
+    }
+
     /// The files directly in a directory.
     #[must_use]
     pub fn list(&self, directory: &str) -> Vec<String> {

@@ -78,6 +78,9 @@ impl World {
     fn judge_etcd(&mut self, what: &str, before: &[(usize, u64, bool)]) {
         let after = self.voters();
         for cluster in 0..self.etcd.len() {
+            if self.given_up.contains(&cluster) {
+                continue;
+            }
             let of = |list: &[(usize, u64, bool)]| -> Vec<(u64, bool)> {
                 let own = list.iter().filter(|(index, _, _)| *index == cluster);
                 own.map(|(_, id, runs)| (*id, *runs)).collect()

@@ -332,7 +332,8 @@ pub(super) fn manifest(world: &mut World, host: &str, pod: &str) -> String {
         .take_while(|line| line.starts_with(' '));
     let flags = section.filter(|line| !sans.iter().any(|san| line.contains(san)));
     let release = value_of(configuration, "kubernetesVersion:").unwrap_or_default();
-    let tag = if pod == "etcd" { "3.6.12-0" } else { &release };
+    let etcd = format!("{}-0", etcd::VERSION);
+    let tag = if pod == "etcd" { &etcd } else { &release };
     format!(
         "kind: Pod # {pod}\n    image: registry.k8s.io/{pod}:{tag}\n{}\n",
         flags.collect::<Vec<_>>().join("\n")

@@ -199,6 +199,13 @@ impl World {
         self.settle();
     }
 
+    /// Switches a machine on.
+    pub fn power_on(&mut self, host: &str) {
+        self.machine(host).is_on = true;
+        self.boot(host);
+        self.settle();
+    }
+
     pub(super) fn boot(&mut self, host: &str) {
         let now = self.now;
         let machine = self.machine(host);

@@ -32,8 +32,25 @@ fn unknown<T>(what: &str) -> Result<T, String> {
 /// Whether a command's output holds keys by design: it goes from there into a job's private files and nowhere else.
 pub(super) fn answers_with_keys(command: &Command) -> bool {
     match &command.body {
-        Body::Script(script) => ["control-plane-pki", "kubeconfig-fetch"].contains(&script.name),
+        Body::Script(script) => [
+            "backup-files",
+            "control-plane-pki",
+            "file-part-read",
+            "kubeconfig-fetch",
+        ]
+        .contains(&script.name),
         Body::Program(_) => false,
+    }
+}
+
+/// The units that a script waits for.
+pub(super) fn waits_for(script: &Script) -> Vec<String> {
+    match script.name {
+        "wait-for-units" => script.arguments.clone(),
+        "restore-wait" => ["stage", "data"]
+            .map(|job| format!("quorate-restore-{job}.service"))
+            .into(),
+        _ => Vec::new(),
     }
 }
 
@@ -60,6 +77,7 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
             format!("{}:x:999:999::/:/usr/sbin/nologin\n", argument(0)),
         ),
         "system-user" => (2, String::new()),
+        "restore-state" => (0, super::restore::state(machine)),
         "containerd-version" => (127, String::new()),
         "preflight" => (
             0,
@@ -155,6 +173,8 @@ pub(super) fn run(
         | "control-plane-store-kubelet"
         | "wait-for-units" => done,
         name => super::upgrade::run(world, host, name, &script.arguments)
+            .or_else(|| super::snapshot::run(world, host, name, &script.arguments, stdin))
+            .or_else(|| super::restore::run(world, host, name, &script.arguments))
             .map_or_else(|| unknown(&format!("script `{name}`")), Ok),
     }
 }
@@ -169,6 +189,11 @@ pub(super) fn program(world: &mut World, host: &str, words: &[String]) -> Result
             Err(why) => (1, String::new(), why),
         }),
         ["kubectl", "--kubeconfig", _, "apply", ..] => Ok(apply_manifest(world, host)),
+        ["cp", "--", from, to] => Ok(super::snapshot::copy(world.machine(host), from, to)),
+        ["rm", "-f", "--", path] => {
+            world.machine(host).files.remove(path);
+            Ok((0, String::new(), String::new()))
+        }
         ["cat", path] => Ok(match world.machine(host).files.text(path) {
             Some(text) => (0, text.to_owned(), String::new()),
             None => (1, String::new(), "No such file or directory".to_owned()),

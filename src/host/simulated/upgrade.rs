@@ -78,7 +78,6 @@ pub(super) fn run(
             files.remove(&format!("{QUORATE}/upgraded"));
             done
         }
-        "upgrade-snapshot-keep" => done,
         _ => None,
     }
 }
@@ -87,28 +86,8 @@ pub(super) fn run(
 pub(super) fn job_steps(script: &str) -> Option<Vec<Step>> {
     Some(match script {
         "release-images-pull" => vec![pull],
-        "etcd-snapshot-save" => vec![save],
-        "etcd-snapshot-trial" => vec![trial],
         _ => return None,
     })
-}
-
-const CONTENTS: &str =
-    "hash [{\"HashKV\":{\"hash\":7,\"compact_revision\":1}}]\ncount {\"count\":3}\n";
-
-fn save(world: &mut World, work: &Work) -> End {
-    let status = "status {\"revision\":9}";
-    let text = format!(
-        "{status}\n{CONTENTS}image registry.k8s.io/etcd:3.6.12-0\nsha256 {:064x}\nsize 9\n",
-        9
-    );
-    world.say(&work.host, "etcd-snapshot", text);
-    End::Done
-}
-
-fn trial(world: &mut World, work: &Work) -> End {
-    world.say(&work.host, "etcd-trial", CONTENTS.to_owned());
-    End::Done
 }
 
 /// kubeadm's own order: etcd, the other static pods, what is stored, kubelet's configuration.
@@ -397,13 +376,6 @@ fn image(machine: &Machine, component: &str) -> Option<String> {
 }
 
 impl World {
-    /// What a job prints in the end.
-    fn say(&mut self, host: &str, job: &str, text: String) {
-        if let Some(job) = self.machine(host).jobs.get_mut(job) {
-            job.output = text;
-        }
-    }
-
     /// Whether a load balancer sends connections to a master while there is another one that could take them.
     fn in_load_balancers(&self, master: &str) -> bool {
         let gets = |balancer: &Machine| {

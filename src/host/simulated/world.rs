@@ -11,6 +11,7 @@ use super::etcd::Cluster;
 use super::faults::{Fault, What, When};
 use super::machine::Machine;
 use super::record::Call;
+use super::snapshot::Saved;
 use crate::inventory::Inventory;
 use crate::inventory::version::KubeVersion;
 
@@ -46,6 +47,10 @@ pub struct World {
     pub secrets: BTreeSet<String>,
     /// Microseconds since the epoch.
     pub now: u64,
+    /// Every snapshot that was ever saved.
+    pub saved: Vec<Saved>,
+    /// The etcd clusters that a person gave up for a snapshot.
+    pub given_up: BTreeSet<usize>,
     /// How often each job ended with 0, by host and name.
     pub finished: BTreeMap<(String, &'static str), usize>,
     settled: u64,
@@ -77,6 +82,8 @@ impl World {
             violations: Vec::new(),
             secrets: BTreeSet::new(),
             now: BEGINNING,
+            saved: Vec::new(),
+            given_up: BTreeSet::new(),
             finished: BTreeMap::new(),
             settled: BEGINNING,
             seen: None,

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::backup::masters;
 use super::consent::{agree, agree_by_name};
 use super::provision::provision;
-use super::restore::{rejoin, states};
+use super::restore::states;
 use super::{Session, backup};
 use crate::cluster::api::{self, Request as Ask};
 use crate::cluster::plane::Plane;
@@ -86,7 +86,7 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
                 "Do that? Only `yes` goes on: ",
                 "quorate recover --plan",
             )?;
-            Box::pin(provision(&rejoin(session, &hosts)?)).await
+            Box::pin(provision(&session.narrowed_to(&hosts)?)).await
         }
         Proposal::Remove(removals) => {
             agree(

@@ -64,6 +64,12 @@ pub(super) async fn begin(
     // The safety copy: it stays when the restore is done.
     let kept = format!("/var/lib/quorate/recovered/{run}.db");
     keep(host, snapshot::PATH, &kept).await?;
+    snapshot::discard(host)
+        .await
+        .map_err(|source| Error::Read {
+            host: host.node.name.clone(),
+            source,
+        })?;
     let source = Source {
         id: run,
         sha256: taken.sha256,

@@ -4,6 +4,7 @@
 //! rehearsal tells what would happen in which order, what faults do to it, and which promise broke, if one did. The tests
 //! that try every fault walk the same way.
 
+mod computer;
 mod essence;
 mod operation;
 mod schedule;
@@ -18,6 +19,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
+pub use computer::Computer;
 pub use essence::essence;
 pub use operation::{OPERATIONS, Operation};
 pub use schedule::{every, random};

@@ -16,10 +16,10 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::Session;
 use super::backup::{keep, masters};
 use super::consent::agree_by_name;
 use super::provision::{Work, carry_out, provision};
-use super::{Session, Settings};
 use crate::backup::manifest::{Manifest, SNAPSHOT};
 use crate::backup::seal::Keys;
 use crate::backup::store::Store;
@@ -196,16 +196,7 @@ pub(super) async fn after(session: &Session, hosts: &Hosts, provisions: bool) ->
     read_back::read_back(session, hosts).await?;
     if provisions {
         eprintln("Bringing every host that answers in line:");
-        return Box::pin(provision(&rejoin(session, hosts)?)).await;
+        return Box::pin(provision(&session.narrowed_to(hosts)?)).await;
     }
     Ok(())
-}
-
-/// A session for the hosts that answer, which asks nothing.
-pub(super) fn rejoin(session: &Session, hosts: &Hosts) -> Result<Session, Error> {
-    Session::open(Settings {
-        yes: true,
-        on: hosts.iter().map(|host| host.node.name.clone()).collect(),
-        ..session.settings.clone()
-    })
 }
