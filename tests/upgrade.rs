@@ -13,7 +13,9 @@ mod common;
 
 use common::{End, Run, stage, with_clock};
 use quorate::engine::event::{Event, TaskId};
+use quorate::inventory::version::KubeVersion;
 use quorate::operation::rehearse::{Operation, Reference, Stage};
+use quorate::operation::upgrade::{AtOnce, Intent, Options, Policies, upgrade};
 
 const INVENTORY: &str = "tests/data/simulated.yaml";
 
@@ -95,6 +97,52 @@ fn each_master_goes_through_all_of_it_before_the_next() {
     assert_eq!(leader.len(), beginnings.len(), "{leader:#?}");
     for (summary, beginning) in leader.iter().zip(beginnings) {
         assert!(summary.starts_with(beginning), "{summary}");
+    }
+}
+
+/// The upgrade with workers two at a time.
+static IN_PAIRS: Operation = Operation {
+    name: "upgrade",
+    after: Some("provision"),
+    since: |_, _| (),
+    run: |session| {
+        Box::pin(async move {
+            let release = session.inventory.kubernetes;
+            let options = Options {
+                to: KubeVersion {
+                    patch: release.patch + 1,
+                    ..release
+                },
+                intent: Intent::Upgrade,
+                policies: Policies {
+                    at_once: AtOnce::Count(2),
+                    ..Policies::default()
+                },
+            };
+            upgrade(session, &options).await
+        })
+    },
+    proof: "upgrade",
+};
+
+#[test]
+fn so_many_workers_are_away_as_may_be() {
+    let (stage, reference) = cluster();
+    let mut in_pairs =
+        Stage::new(common::session(INVENTORY), &IN_PAIRS).unwrap_or_else(|error| panic!("{error}"));
+    in_pairs.begin(reference.begins.snapshot());
+    for (stage, together) in [(stage, false), (in_pairs, true)] {
+        let run = with_clock(stage.run());
+        assert!(matches!(run.end, End::Done { .. }), "{:?}", run.end);
+        let changes = started(&run);
+        let at = |host: &str, what: &str| {
+            let found = changes
+                .iter()
+                .position(|(task, summary)| task.host == host && summary.starts_with(what));
+            found.unwrap_or_else(|| panic!("{host} {what}: {changes:#?}"))
+        };
+        let overlap = at("worker2", "drain") < at("worker1", "uncordon");
+        assert_eq!(overlap, together, "{changes:#?}");
     }
 }
 

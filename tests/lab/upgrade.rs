@@ -136,8 +136,8 @@ fn start_load(lab: &Lab) {
     );
 }
 
-fn start(lab: &Lab, events: &str) -> std::process::Child {
-    lab.start(&["upgrade", "--to", TO, "--yes", "--events", events])
+fn start(lab: &Lab, events: &str, words: &[&str]) -> std::process::Child {
+    lab.start(&[&["upgrade", "--to", TO, "--yes", "--events", events], words].concat())
 }
 
 /// Waits until a run has begun so many changes; `false`: it ended before.
@@ -162,7 +162,7 @@ fn wait_for_changes(run: &mut std::process::Child, events: &str, wanted: usize) 
 
 fn kill_at(lab: &Lab, change: usize) {
     let events = lab.inventory().with_file_name("upgrade-killed.jsonl");
-    let mut run = start(lab, events.as_str());
+    let mut run = start(lab, events.as_str(), &[]);
     assert!(
         wait_for_changes(&mut run, events.as_str(), change),
         "it ended before its change {change}"
@@ -172,10 +172,11 @@ fn kill_at(lab: &Lab, change: usize) {
     println!("lab: the upgrade was killed with SIGKILL at its change {change}");
 }
 
-/// The operator loses every host at once for a while; the hosts keep each other.
+/// The operator loses every host at once for a while; the hosts keep each other. The run was told to stop before the worker
+/// gets pods again.
 fn cut_at(lab: &Lab, change: usize) {
     let events = lab.inventory().with_file_name("upgrade-cut.jsonl");
-    let mut run = start(lab, events.as_str());
+    let mut run = start(lab, events.as_str(), &["--pause-after", "worker1"]);
     if wait_for_changes(&mut run, events.as_str(), change) {
         let rule = "INPUT -p tcp --dport 22 -j DROP";
         let seconds = CUT.as_secs();
@@ -187,6 +188,20 @@ fn cut_at(lab: &Lab, change: usize) {
     }
     let ended = run.wait().expect("it ends");
     println!("lab: the run that was cut off ended with {ended}");
+    assert!(!ended.success(), "it stops at worker1 if not before");
+    let worker = |status: &Value| {
+        let nodes = status["nodes"].as_array()?;
+        nodes.iter().find(|node| node["name"] == "worker1").cloned()
+    };
+    let status = lab.wait("worker1 to be seen", CLUSTER, |status| {
+        worker(status).is_some()
+    });
+    let worker = worker(&status).unwrap();
+    let is_left = worker["kubelet"] == TO && worker["is_schedulable"] == true;
+    assert!(
+        !is_left,
+        "nobody said that it may have pods again: {worker}"
+    );
 }
 
 /// Runs it again until it succeeds; how often. Until the link is back, and until the hosts have noticed that the operator who
