@@ -11,6 +11,9 @@ use serde_json::Value;
 /// Time between two questions about the cluster's state.
 const POLL: Duration = Duration::from_secs(1);
 
+/// Where a run that is not waited for says what it says.
+const STARTED: &str = "started.stderr";
+
 /// A running lab, with its own state directory and its own home for quorate's state.
 pub struct Lab {
     name: String,
@@ -86,11 +89,17 @@ impl Lab {
 
     /// Starts quorate and does not wait for it.
     pub fn start(&self, words: &[&str]) -> Child {
+        let said = std::fs::File::create(self.state.join(STARTED)).expect("writable");
         self.command(words)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(said)
             .spawn()
             .expect("quorate starts")
+    }
+
+    /// What the run that was started last has said so far on standard error.
+    pub fn started_said(&self) -> String {
+        std::fs::read_to_string(self.state.join(STARTED)).unwrap_or_default()
     }
 
     /// Starts quorate and kills it with SIGKILL at a random moment within `limit`, unless it has ended before. What it began on

@@ -124,7 +124,8 @@ fn a_provision_killed_at_a_random_moment_is_finished_by_the_next(lab: &Lab) {
         }
         assert!(
             run.try_wait().expect("waits").is_none(),
-            "provision ended before its change {kill_at}:\n{seen}"
+            "provision ended before its change {kill_at}:\n{}",
+            lab.started_said()
         );
         assert!(
             started.elapsed() < CLUSTER * 3,

@@ -165,7 +165,8 @@ fn kill_at(lab: &Lab, change: usize) {
     let mut run = start(lab, events.as_str(), &[]);
     assert!(
         wait_for_changes(&mut run, events.as_str(), change),
-        "it ended before its change {change}"
+        "it ended before its change {change}:\n{}",
+        lab.started_said()
     );
     run.kill().expect("kill -9");
     run.wait().expect("it ends");
@@ -187,7 +188,9 @@ fn cut_at(lab: &Lab, change: usize) {
         println!("lab: the operator's link was cut at change {change} for {CUT:?}");
     }
     let ended = run.wait().expect("it ends");
-    println!("lab: the run that was cut off ended with {ended}");
+    let said = lab.started_said();
+    let last = said.lines().last().unwrap_or_default();
+    println!("lab: the run that was cut off ended with {ended}: {last}");
     assert!(!ended.success(), "it stops at worker1 if not before");
     let worker = |status: &Value| {
         let nodes = status["nodes"].as_array()?;
