@@ -54,6 +54,8 @@ impl S3 {
                 builder = builder.with_config(key, value);
             }
         }
+        // One file at a time is removed: not every store of this kind knows how to remove many.
+        builder = builder.with_disable_bulk_delete(true);
         // Who has chosen another one already has what TLS needs.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = builder.build().map_err(|why| BackupError::Place {

@@ -1,4 +1,4 @@
-//! Backups in an object store, against a server that speaks S3 (moto's, installed by `server.sh`). Needs the feature `s3`.
+//! Backups in an object store, against a server that speaks S3 (`server.sh` builds and starts it). Needs the feature `s3`.
 
 #![expect(
     clippy::indexing_slicing,
@@ -34,40 +34,37 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let base = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
+        let buckets = base.join("buckets");
+        std::fs::create_dir_all(buckets.join("backups")).unwrap();
         let script = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3/server.sh");
         let mut child = Command::new(script)
+            .args([buckets.as_str(), "key", "hush-hush"])
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut said = String::new();
         let endpoint = loop {
             let line = lines
                 .next()
                 .unwrap_or_else(|| panic!("no server:\n{said}"))
                 .unwrap();
-            if let Some((_, url)) = line.split_once("Running on ") {
+            if let Some((_, url)) = line.split_once("server is running at ") {
                 break url.trim().to_owned();
             }
             said.push_str(&line);
         };
         // It logs every request: somebody must read.
         std::thread::spawn(move || lines.for_each(drop));
-        let directory = tempfile::tempdir().unwrap();
-        let base = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
         let credentials = base.join("credentials");
         let text = format!(
             "# for tests\nAWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY=\"hush-hush\"\nAWS_REGION=us-east-1\n\
              AWS_ENDPOINT={endpoint}\nAWS_ALLOW_HTTP=true\n"
         );
         std::fs::write(&credentials, text).unwrap();
-        let made = Command::new("curl")
-            .args(["-sS", "--fail", "-X", "PUT", &format!("{endpoint}/backups")])
-            .status()
-            .unwrap();
-        assert!(made.success(), "a bucket");
         Self {
             child,
             _directory: directory,

@@ -1,25 +1,21 @@
 #!/bin/sh
-# Starts an S3-speaking server on loopback, on a port that it chooses and prints, until standard input ends.
-# It is moto's, from PyPI, kept outside the source tree in QUORATE_S3_CACHE (/var/cache/quorate-s3).
+# Starts an S3 server on loopback, on a port that it chooses and says, until standard input ends.
+# usage: tests/s3/server.sh DIRECTORY ACCESS-KEY SECRET-KEY; each directory in DIRECTORY is a bucket.
+# It is s3s-fs, a Rust crate, built once and kept outside the source tree in QUORATE_S3_CACHE (/var/cache/quorate-s3).
 set -eu
-packages='moto[s3]==5.2.5 flask==3.1.3 flask-cors==6.0.5'
-cache=${QUORATE_S3_CACHE:-/var/cache/quorate-s3}
-venv=$cache/venv
+version=0.13.0-alpha.3
+cache=${QUORATE_S3_CACHE:-/var/cache/quorate-s3}/$version
 mkdir -p "$cache"
-# Tests that run at once must not install it twice.
+# Tests that run at once must not build it twice.
 exec 9>"$cache/lock"
 flock 9
-if [ "$(cat "$venv/packages" 2>/dev/null)" != "$packages" ]; then
-    echo "Installing $packages from PyPI into $venv" >&2
-    rm -rf "$venv"
-    /usr/bin/python3 -m venv "$venv"
-    # Words are split on purpose.
-    # shellcheck disable=SC2086
-    "$venv/bin/pip" install --quiet --disable-pip-version-check $packages
-    printf '%s\n' "$packages" >"$venv/packages"
+if [ ! -x "$cache/bin/s3s-fs" ]; then
+    echo "Building s3s-fs $version into $cache" >&2
+    # Not among the settings of the package that is being tested.
+    (cd / && cargo install --quiet --locked --debug --root "$cache" s3s-fs --version "$version" --features binary)
 fi
 exec 9>&-
-"$venv/bin/moto_server" -H 127.0.0.1 -p 0 &
+RUST_LOG=s3s_fs=info "$cache/bin/s3s-fs" --host 127.0.0.1 --port 0 --access-key "$2" --secret-key "$3" "$1" &
 server=$!
 trap 'kill $server; wait $server || true' EXIT
 cat >/dev/null
