@@ -14,7 +14,7 @@ mod common;
 use common::{End, Run, stage, with_clock};
 use quorate::engine::event::{Event, TaskId};
 use quorate::inventory::version::KubeVersion;
-use quorate::operation::rehearse::{Operation, Reference, Stage};
+use quorate::operation::rehearse::{Operation, Reference, Search, Stage, attempt};
 use quorate::operation::upgrade::{AtOnce, Intent, Options, Policies, upgrade};
 
 const INVENTORY: &str = "tests/data/simulated.yaml";
@@ -105,6 +105,7 @@ static IN_PAIRS: Operation = Operation {
     name: "upgrade",
     after: Some("provision"),
     since: |_, _| (),
+    begins_anywhere: false,
     run: |session| {
         Box::pin(async move {
             let release = session.inventory.kubernetes;
@@ -242,4 +243,24 @@ fn a_server_that_somebody_took_out_is_refused() {
         why.contains("lb1: master2 is MAINT there, which no run of quorate did"),
         "{why}"
     );
+}
+
+/// What somebody does in the middle of it stops it before harm is done; when it is taken back, the same command goes on.
+#[test]
+fn what_others_do_meanwhile_stops_it_and_is_not_undone() {
+    for (fault, says) in [
+        ("worker1:cordon@4.1", "somebody has cordoned worker1"),
+        ("worker1:budget-blocks@4.1", "did not leave within"),
+    ] {
+        let (mut stage, reference) = cluster();
+        let fault = fault.parse().expect("a fault");
+        let outcome = attempt(&mut stage, &reference, &[fault], Search::Nothing);
+        assert_eq!(outcome.broken, None);
+        assert_eq!(outcome.runs.len(), 2);
+        let first = outcome.runs.first().map(|run| &run.end);
+        assert!(
+            matches!(first, Some(End::Failed(why)) if why.contains(says)),
+            "{first:?}"
+        );
+    }
 }

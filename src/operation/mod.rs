@@ -103,11 +103,22 @@ impl Session {
         })
     }
 
-    /// The same session for these hosts only, and one that asks nothing.
+    /// The same session, whose person has agreed already.
+    #[must_use]
+    pub fn agreed(mut self) -> Self {
+        self.settings.yes = true;
+        self
+    }
+
+    /// The same session for these hosts only.
     pub fn narrowed_to(&self, hosts: &Hosts) -> Result<Self, Error> {
+        self.narrowed_to_names(hosts.iter().map(|host| host.node.name.clone()).collect())
+    }
+
+    /// The same session for the hosts of these names only.
+    pub fn narrowed_to_names(&self, names: Vec<String>) -> Result<Self, Error> {
         let mut session = self.clone();
-        session.settings.yes = true;
-        session.settings.on = hosts.iter().map(|host| host.node.name.clone()).collect();
+        session.settings.on = names;
         session.selector = selector(&session.inventory, &session.settings.on)?;
         Ok(session)
     }

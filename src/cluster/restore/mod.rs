@@ -177,6 +177,8 @@ pub struct Progress {
     pub reached: Option<Stage>,
     /// Whether going back has begun.
     pub is_aborting: bool,
+    /// Whether its files came from the backup, so that what `provision` adds to them is still to come.
+    pub is_rebuilt: bool,
     /// Bytes of the snapshot that lies there.
     pub snapshot: Option<u64>,
     /// The image of etcd that its manifest names, in place or parked; `None`: it has none.
@@ -200,6 +202,7 @@ impl Progress {
                 .rev()
                 .find(|stage| marks.contains(&stage.name())),
             is_aborting: marks.contains(&"abort"),
+            is_rebuilt: marks.contains(&"rebuilt"),
             snapshot: lines("snapshot").next().and_then(|size| size.parse().ok()),
             image: lines("image").next().map(str::to_owned),
         }
@@ -323,6 +326,7 @@ mod tests {
         assert!(!progress.is_past(Stage::Restored) && progress.is_under_way());
         assert!(!state(Part::Member, &["finished"]).is_under_way());
         assert!(state(Part::Member, &["stopped", "abort"]).is_aborting);
+        assert!(state(Part::Member, &["rebuilt"]).is_rebuilt);
     }
 
     #[test]

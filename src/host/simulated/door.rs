@@ -87,7 +87,17 @@ impl Door {
             effect(&mut world, number)
         } else {
             let before = world.standing();
+            let files = world
+                .awaits(number, When::During)
+                .then(|| world.machine(&self.host).files.clone());
             let answer = effect(&mut world, number);
+            if let Some(old) = files {
+                let renames = kind != Kind::Run;
+                world.machine(&self.host).files.cut_short(&old, renames);
+                if self.is_struck(&mut world, number, When::During) {
+                    return Err(self.lost(&what));
+                }
+            }
             world.settle();
             world.judge(&what, &before);
             answer

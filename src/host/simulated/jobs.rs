@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::faults::{What, When};
 use super::world::World;
-use super::{kubeadm, restore, scripts, snapshot};
+use super::{install, kubeadm, release, restore, snapshot};
 use crate::host::command::Script;
 use crate::host::job::Job;
 
@@ -86,7 +86,8 @@ pub(super) fn steps(script: &Script) -> Option<Vec<Step>> {
     kubeadm::steps(script.name)
         .or_else(|| snapshot::steps(script.name))
         .or_else(|| restore::steps(script.name, &script.arguments))
-        .or_else(|| scripts::job_steps(script.name))
+        .or_else(|| release::job_steps(script.name))
+        .or_else(|| install::job_steps(script.name))
 }
 
 impl World {

@@ -63,10 +63,11 @@ pub(super) fn run(
 ) -> Option<Ended> {
     let argument = |index: usize| arguments.get(index).map(String::as_str).unwrap_or_default();
     let done = (0, String::new(), String::new());
+    let now = world.now;
     Some(match name {
         "restore-state" => (0, state(world.machine(host)), String::new()),
         "restore-clear" => {
-            clear(world.machine(host));
+            clear(world.machine(host), now);
             done
         }
         "restore-unpack" => {
@@ -91,7 +92,10 @@ pub(super) fn state(machine: &Machine) -> String {
         .lines()
         .map(|line| format!("set {line}\n"))
         .collect();
-    let marks = Stage::ALL.map(Stage::name).into_iter().chain(["abort"]);
+    let marks = Stage::ALL
+        .map(Stage::name)
+        .into_iter()
+        .chain(["abort", "rebuilt"]);
     for mark in marks.filter(|mark| machine.files.has(&format!("{DIRECTORY}/{mark}"))) {
         text.push_str(&format!("mark {mark}\n"));
     }
@@ -109,7 +113,9 @@ fn settings(machine: &Machine) -> Option<Settings> {
 }
 
 /// Puts what a finished restore left away, and makes room for the next.
-fn clear(machine: &mut Machine) {
+fn clear(machine: &mut Machine, now: u64) {
+    let rebuilt = format!("{DIRECTORY}/rebuilt");
+    let is_rebuilt = machine.files.has(&rebuilt);
     if machine.files.has(&format!("{DIRECTORY}/finished"))
         && let Some(settings) = settings(machine)
     {
@@ -117,12 +123,18 @@ fn clear(machine: &mut Machine) {
         machine.files.move_below(DIRECTORY, &kept);
     }
     machine.files.remove_below(DIRECTORY);
+    if is_rebuilt {
+        machine.files.put(rebuilt, "", 0o644, now);
+    }
 }
 
 /// The files of a blank machine, its manifests out of kubelet's sight.
 fn unpack(world: &mut World, host: &str, tar: &str) {
     let now = world.now;
     let machine = world.machine(host);
+    machine
+        .files
+        .put(format!("{DIRECTORY}/rebuilt"), "", 0o644, now);
     let tar = machine.files.remove(tar).map(|file| file.content);
     for (path, file) in files_of(&tar.unwrap_or_default(), now) {
         if KEPT.iter().any(|kept| path.starts_with(kept)) {

@@ -1,21 +1,15 @@
 //! What an upgrade meets: releases, drains, HAProxy's runtime state and `kubeadm upgrade`.
 
-use serde_json::{Value, json};
-
-use super::api::{Answer, failure};
 use super::jobs::{End, Step, Work};
 use super::kubeadm::{MANIFESTS, QUORATE, is_master, serve, store_configuration, value_of};
 use super::machine::Machine;
-use super::pods::node_path;
-use super::scripts::{Ended, answer};
+use super::release::{images_missing, release};
+use super::scripts::Ended;
 use super::world::World;
-use crate::cluster::budget::Budget;
-use crate::cluster::pod::Pod;
 use crate::cluster::release::COMPONENTS;
 use crate::inventory::Role;
 use crate::inventory::version::KubeVersion;
 
-const IMAGES: &str = "/var/lib/containerd/images";
 const MARKS: &str = "/run/quorate/haproxy";
 
 /// Answers a read-only script; `None`: it is not known here.
@@ -80,14 +74,6 @@ pub(super) fn run(
         }
         _ => None,
     }
-}
-
-/// The steps of an upgrade's jobs.
-pub(super) fn job_steps(script: &str) -> Option<Vec<Step>> {
-    Some(match script {
-        "release-images-pull" => vec![pull],
-        _ => return None,
-    })
 }
 
 /// kubeadm's own order: etcd, the other static pods, what is stored, kubelet's configuration.
@@ -279,19 +265,6 @@ fn finish(world: &mut World, work: &Work) -> End {
     End::Done
 }
 
-fn pull(world: &mut World, work: &Work) -> End {
-    let release = work.arguments.first().cloned().unwrap_or_default();
-    world.put(work, &format!("{IMAGES}/{release}"), "", 0o644);
-    End::Done
-}
-
-fn images_missing(machine: &Machine, release: &str) -> String {
-    if machine.files.has(&format!("{IMAGES}/{release}")) {
-        return String::new();
-    }
-    format!("registry.k8s.io/kube-proxy:{release}\n")
-}
-
 fn servers(world: &World, host: &str) -> String {
     let Some(balancer) = world
         .machines
@@ -331,50 +304,6 @@ fn marks(machine: &Machine) -> String {
     machine.files.list(MARKS).iter().map(line).collect()
 }
 
-fn release(world: &mut World, host: &str) -> String {
-    let machine = world.machine(host).clone();
-    let mut lines = Vec::new();
-    for name in ["upgrading", "upgraded"] {
-        if let Some(text) = machine.files.text(&format!("{QUORATE}/{name}")) {
-            lines.push(format!("{name} {}", text.trim()));
-        }
-    }
-    for component in COMPONENTS.iter().chain(&["etcd"]) {
-        if let Some(image) = image(&machine, component) {
-            lines.push(format!("manifest {component} {image}"));
-        }
-    }
-    lines.extend(
-        machine
-            .files
-            .iter()
-            .filter(|(path, _)| path.starts_with("/etc/kubernetes/tmp/"))
-            .map(|(path, _)| format!("leftover {path}")),
-    );
-    if world.serves(&machine) {
-        let tag = image(&machine, "kube-apiserver").unwrap_or_default();
-        let tag = tag.rsplit(':').next().unwrap_or_default().to_owned();
-        lines.push(format!("version 200 {}", json!({ "gitVersion": tag })));
-    }
-    if let Some(cluster) = world.store_seen_by(&machine) {
-        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{host}");
-        lines.push(format!(
-            "pods {}",
-            answer(world.ask(cluster, "GET", &path, None))
-        ));
-    }
-    lines.join("\n") + "\n"
-}
-
-fn image(machine: &Machine, component: &str) -> Option<String> {
-    value_of(
-        machine
-            .files
-            .text(&format!("{MANIFESTS}/{component}.yaml"))?,
-        "image:",
-    )
-}
-
 impl World {
     /// Whether a load balancer sends connections to a master while there is another one that could take them.
     fn in_load_balancers(&self, master: &str) -> bool {
@@ -392,95 +321,5 @@ impl World {
                 .values()
                 .filter(|machine| machine.role == Role::LoadBalancer)
                 .any(gets)
-    }
-
-    /// Puts a pod of a ReplicaSet onto a node, as the scheduler would.
-    pub fn deploy(&mut self, name: &str, node: &str) {
-        let pod = json!({
-            "metadata": { "namespace": "default", "name": format!("{name}-1"), "uid": "1", "labels": { "app": name },
-                "ownerReferences": [{ "kind": "ReplicaSet", "name": name, "controller": true }] },
-            "spec": { "nodeName": node },
-            "status": { "phase": "Running" },
-        });
-        self.put_object(&format!("/api/v1/namespaces/default/pods/{name}-1"), pod);
-    }
-
-    /// Stores an object in the cluster that lives, if one does.
-    pub fn put_object(&mut self, path: &str, object: Value) {
-        if let Some(cluster) = self
-            .live_cluster()
-            .and_then(|cluster| self.etcd.get_mut(cluster))
-        {
-            cluster.objects.insert(path.to_owned(), object);
-        }
-    }
-
-    /// The pods on a node: mirrors of its manifests, and what the scheduler put there.
-    pub(super) fn pods_on(&self, cluster: usize, node: &str) -> Vec<Value> {
-        let mirror = |component: &str| {
-            let image = image(self.machines.get(node)?, component)?;
-            Some(json!({
-                "metadata": { "namespace": "kube-system", "name": format!("{component}-{node}"),
-                    "labels": { "component": component }, "annotations": { "kubernetes.io/config.mirror": "1" } },
-                "spec": { "nodeName": node, "containers": [{ "image": image }] },
-                "status": { "phase": "Running", "containerStatuses": [{ "ready": true }] },
-            }))
-        };
-        let mirrors = COMPONENTS.iter().filter_map(|component| mirror(component));
-        let objects = self.etcd.get(cluster).map(|cluster| &cluster.objects);
-        let is_here = |(path, pod): &(&String, &Value)| {
-            path.contains("/pods/")
-                && pod.pointer("/spec/nodeName").and_then(Value::as_str) == Some(node)
-        };
-        let scheduled = objects
-            .into_iter()
-            .flatten()
-            .filter(is_here)
-            .map(|(_, pod)| pod.clone());
-        mirrors.chain(scheduled).collect()
-    }
-
-    /// Evicts a pod unless a budget forbids it; its controller makes another one on a Node that takes pods.
-    pub(super) fn evict(&mut self, cluster: usize, path: &str) -> Answer {
-        let number = self.number();
-        let Some(state) = self.etcd.get_mut(cluster) else {
-            return failure(500, "no storage");
-        };
-        let Some(pod) = state.objects.get(path).cloned() else {
-            return failure(404, "not found");
-        };
-        let budgets: Vec<&Value> = state
-            .objects
-            .iter()
-            .filter(|(path, _)| path.contains("/poddisruptionbudgets/"))
-            .map(|(_, budget)| budget)
-            .collect();
-        let budgets =
-            Budget::parse_list(&json!({ "items": budgets }).to_string()).unwrap_or_default();
-        let parsed = Pod::parse_list(&json!({ "items": [pod] }).to_string()).unwrap_or_default();
-        let forbids =
-            |budget: &Budget| budget.allowed == 0 && parsed.iter().any(|pod| budget.covers(pod));
-        if budgets.iter().any(forbids) {
-            return failure(
-                429,
-                "Cannot evict pod as it would violate the pod's disruption budget.",
-            );
-        }
-        state.objects.remove(path);
-        if parsed.iter().any(|pod| pod.owner.is_some()) {
-            let home = state.objects.iter().find_map(|(path, node)| {
-                let takes = node.pointer("/spec/unschedulable").is_none()
-                    && node.pointer("/spec/taints").is_none();
-                path.strip_prefix(node_path("").as_str())
-                    .filter(|_| takes)
-                    .map(str::to_owned)
-            });
-            // Real ones get another name; here two worlds are compared by their objects.
-            let mut again = pod;
-            again["metadata"]["uid"] = json!(number.to_string());
-            again["spec"]["nodeName"] = json!(home);
-            state.objects.insert(path.to_owned(), again);
-        }
-        (201, "{}".to_owned())
     }
 }

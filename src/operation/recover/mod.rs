@@ -59,6 +59,7 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
     }
     let fleet = masters(&hosts).await;
     let plane = Plane::read(&session.inventory, &fleet);
+    refuse_fallen_silent(&hosts, &plane)?;
     let site = Site {
         inventory: &session.inventory,
         plane: &plane,
@@ -73,7 +74,8 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
         return Ok(());
     }
     match &proposal {
-        Proposal::Nothing => Ok(()),
+        // A master that joined is not all of a provision that was interrupted.
+        Proposal::Nothing => Box::pin(provision(&session.narrowed_to(&hosts)?)).await,
         Proposal::Wait(why) | Proposal::Refuse(why) => Err(Error::refused(why.clone())),
         Proposal::Restore => Err(Error::refused(
             "no data is left: give the machines back as the inventory names them, blank ones will do, and restore a backup on them \
@@ -86,7 +88,7 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
                 "Do that? Only `yes` goes on: ",
                 "quorate recover --plan",
             )?;
-            Box::pin(provision(&session.narrowed_to(&hosts)?)).await
+            Box::pin(provision(&session.narrowed_to(&hosts)?.agreed())).await
         }
         Proposal::Remove(removals) => {
             agree(
@@ -112,6 +114,16 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
     }
 }
 
+/// A master that answered and fell silent while it was read may be back in a moment: it must not be counted among the lost.
+fn refuse_fallen_silent(hosts: &Hosts, plane: &Plane<'_>) -> Result<(), Error> {
+    let fallen = plane.unread.iter().find(|name| hosts.get(name).is_some());
+    fallen.map_or(Ok(()), |name| {
+        Err(Error::refused(format!(
+            "{name} answered, and fell silent while it was read: run this again"
+        )))
+    })
+}
+
 /// The names of control-plane Nodes, asked of a master that serves.
 async fn node_names(hosts: &Hosts, plane: &Plane<'_>) -> Option<BTreeSet<String>> {
     let master = plane
@@ -127,7 +139,9 @@ async fn node_names(hosts: &Hosts, plane: &Plane<'_>) -> Option<BTreeSet<String>
 /// One line: what would be done.
 fn in_words(proposal: &Proposal) -> String {
     match proposal {
-        Proposal::Nothing => "Nothing to do.".to_owned(),
+        Proposal::Nothing => {
+            "The control plane is whole; if an interrupted `quorate provision` left something to do, that follows.".to_owned()
+        }
         Proposal::Wait(why) => format!("Nothing is done: {why}."),
         Proposal::Refuse(why) => format!("Refused: {why}."),
         Proposal::Restore => "All data is lost: restore a backup.".to_owned(),

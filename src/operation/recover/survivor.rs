@@ -17,7 +17,9 @@ use crate::error::Error;
 use crate::host::command::{Command, Script};
 use crate::host::{Host, Hosts};
 use crate::operation::Session;
-use crate::operation::restore::{Content, Source, States, after, lay, states, walk};
+use crate::operation::restore::{
+    Content, Source, States, after, lay, states, takes_part, under_way, walk,
+};
 
 /// How such a restore's id begins.
 const PREFIX: &str = "survivor-";
@@ -92,6 +94,16 @@ async fn keep(host: &Host, from: &str, to: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// The masters on which it was begun: a machine that was given back since has no part in it, and joins afterwards.
+fn taking_part(hosts: &Hosts, states: &States) -> Hosts {
+    let token = under_way(states);
+    let takes_part = |host: &&Host| {
+        let state = states.get(&host.node.name);
+        state.is_some_and(|state| token.is_some_and(|token| takes_part(state, token)))
+    };
+    Hosts::new(hosts.iter().filter(takes_part).cloned().collect())
+}
+
 /// Walks the stages, then lets the masters that answer join.
 pub(super) async fn go_on(
     session: &Session,
@@ -102,7 +114,8 @@ pub(super) async fn go_on(
     {
         let lock_name = format!("{}-restore", session.inventory.name);
         let _lock = lock::take(hosts, &lock_name, &lock::owner()).await?;
-        walk(session, hosts, meter, begun).await?;
+        let part = taking_part(hosts, &states(hosts).await?);
+        walk(&session.narrowed_to(&part)?, &part, meter, begun).await?;
     }
     after(session, hosts, true).await
 }

@@ -26,6 +26,8 @@ pub struct Operation {
     pub since: fn(&Session, &mut World),
     /// Carries it out, and what a person does on the way.
     pub run: for<'a> fn(&'a Session) -> LocalBoxFuture<'a, Result<(), Error>>,
+    /// Whether it can begin with any cluster: what it needs beside is not made by `after` or `since`.
+    pub begins_anywhere: bool,
     /// The operation that finds nothing left to do when it is done: itself, unless it would do its work anew.
     pub proof: &'static str,
 }
@@ -37,6 +39,7 @@ pub const OPERATIONS: &[Operation] = &[
         after: None,
         since: |_, _| (),
         run: |session| Box::pin(provision(session)),
+        begins_anywhere: true,
         proof: "provision",
     },
     Operation {
@@ -47,6 +50,7 @@ pub const OPERATIONS: &[Operation] = &[
             world.deploy("web", "worker1");
         },
         run: |session| Box::pin(upgrade_by_a_patch(session)),
+        begins_anywhere: true,
         proof: "upgrade",
     },
     Operation {
@@ -54,6 +58,7 @@ pub const OPERATIONS: &[Operation] = &[
         after: Some("provision"),
         since: |_, _| (),
         run: |session| Box::pin(take_backup(session)),
+        begins_anywhere: true,
         proof: "provision",
     },
     Operation {
@@ -61,6 +66,7 @@ pub const OPERATIONS: &[Operation] = &[
         after: Some("backup"),
         since: |_, world| world.deploy("mistake", "worker1"),
         run: |session| Box::pin(restore_latest(session)),
+        begins_anywhere: false,
         proof: "provision",
     },
     Operation {
@@ -72,13 +78,15 @@ pub const OPERATIONS: &[Operation] = &[
             }
         },
         run: |session| Box::pin(restore_latest(session)),
+        begins_anywhere: false,
         proof: "provision",
     },
     Operation {
         name: "recover",
         after: Some("provision"),
         since: |session, world| lose(world, first_master(session)),
-        run: |session| Box::pin(recover_and_give_back(session)),
+        run: |session| Box::pin(recover_and_give_back(session, None)),
+        begins_anywhere: true,
         proof: "recover",
     },
     Operation {
@@ -87,14 +95,22 @@ pub const OPERATIONS: &[Operation] = &[
         since: |session, world| {
             let masters: Vec<&Node> = session.inventory.with_role(Role::Master).collect();
             let lost = masters.len() / 2 + 1;
-            masters.iter().take(lost).for_each(|node| lose(world, node));
+            for node in masters.iter().take(lost) {
+                lose(world, node);
+            }
         },
-        run: |session| Box::pin(recover_and_give_back(session)),
+        run: |session| {
+            Box::pin(recover_and_give_back(
+                session,
+                Some(&session.inventory.name),
+            ))
+        },
+        begins_anywhere: false,
         proof: "recover",
     },
 ];
 
-fn next_patch(session: &Session) -> KubeVersion {
+pub(super) fn next_patch(session: &Session) -> KubeVersion {
     let release = session.inventory.kubernetes;
     KubeVersion {
         patch: release.patch + 1,
@@ -146,11 +162,11 @@ fn lose(world: &mut World, node: &Node) {
 }
 
 /// Recovers; once nothing of a dead master is left in the cluster, a person gives blank machines in their places, and
-/// recovers again.
-async fn recover_and_give_back(session: &Session) -> Result<(), Error> {
+/// recovers again. `confirm`: what they say if data is to be given up.
+async fn recover_and_give_back(session: &Session, confirm: Option<&str>) -> Result<(), Error> {
     let request = || recover::Request {
         plan: false,
-        confirm: Some(session.inventory.name.clone()),
+        confirm: confirm.map(str::to_owned),
         way: Way::Snapshot,
     };
     let ended = recover::recover(session, &request()).await;

@@ -61,7 +61,16 @@ pub struct Outcome {
 impl Reference {
     /// Runs an operation, and what must come before it, without a fault.
     pub fn new(stage: &mut Stage, operation: &Operation) -> Result<Self, Error> {
-        let (begins, computer) = beginning(stage, operation)?;
+        let begins = beginning(stage, operation)?;
+        Self::beginning_with(stage, operation, begins)
+    }
+
+    /// Runs an operation without a fault, beginning with this world and this on the operator's computer.
+    pub fn beginning_with(
+        stage: &mut Stage,
+        operation: &Operation,
+        (begins, computer): (World, Computer),
+    ) -> Result<Self, Error> {
         stage.begin_at(begins.snapshot(), &computer);
         let run = with_clock(stage.run());
         refuse_failed(operation, &run)?;

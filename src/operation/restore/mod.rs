@@ -35,7 +35,7 @@ use crate::report::eprintln;
 use crate::report::table::wrapped;
 
 pub use abort::abort;
-pub(super) use stage::{Content, Source, States, lay, states};
+pub(super) use stage::{Content, Source, States, lay, states, takes_part, under_way};
 
 /// What is asked for.
 pub struct Request {
@@ -74,6 +74,7 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
 
     let members = members(&hosts, &states, request.single);
     let blank = rebuild::blank(&members, &states);
+    let is_rebuilt = states.values().any(|state| state.is_rebuilt);
     if !blank.is_empty() {
         rebuild::base(session, &hosts, &meter).await?;
     }
@@ -87,7 +88,8 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
     rebuild::files(&blank, &held, &request.keys, &manifest).await?;
     prove(&members, &manifest, &states).await?;
     walk(session, &hosts, &meter, begun).await?;
-    after(session, &hosts, request.single || !blank.is_empty()).await
+    let provisions = request.single || is_rebuilt || !blank.is_empty();
+    after(session, &hosts, provisions).await
 }
 
 /// Every host that answers; every master must, unless one is enough.
@@ -196,7 +198,7 @@ pub(super) async fn after(session: &Session, hosts: &Hosts, provisions: bool) ->
     read_back::read_back(session, hosts).await?;
     if provisions {
         eprintln("Bringing every host that answers in line:");
-        return Box::pin(provision(&session.narrowed_to(hosts)?)).await;
+        return Box::pin(provision(&session.narrowed_to(hosts)?.agreed())).await;
     }
     Ok(())
 }

@@ -1,50 +1,60 @@
 //! kubeadm's long commands, as steps that leave behind what the real ones leave.
 
+mod init;
+mod join;
+mod reset;
+
 use super::certificate::Certificate;
 use super::etcd;
 use super::jobs::{End, Step, Work};
 use super::machine::Machine;
 use super::pods::node_path;
 use super::world::World;
-use crate::cluster::ca::SHARED_PKI;
 use crate::cluster::release::COMPONENTS;
 use crate::inventory::Role;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const PKI: &str = "/etc/kubernetes/pki";
+
 pub(super) const QUORATE: &str = "/etc/kubernetes/quorate";
+
 pub(super) const MANIFESTS: &str = "/etc/kubernetes/manifests";
 
 /// The steps of kubeadm's jobs.
 pub(super) fn steps(script: &str) -> Option<Vec<Step>> {
     let steps: Vec<Step> = match script {
         "kubeadm-init" => vec![
-            mark_founding,
-            preflight_init,
-            make_cas,
-            make_certificates,
-            configure_kubelet_by_init,
+            init::mark_founding,
+            init::preflight_init,
+            init::make_cas,
+            init::make_certificates,
+            init::configure_kubelet_by_init,
             write_pods,
-            write_etcd_of_founder,
+            init::write_etcd_of_founder,
             serve,
             store_configuration,
             mark_control_plane,
-            finish_init,
+            init::finish_init,
         ],
         "kubeadm-join" => vec![
-            mark_joining,
-            preflight_join,
-            discover,
-            prepare_control_plane,
-            check_etcd,
-            bootstrap_kubelet,
-            add_member,
-            write_etcd_of_joiner,
-            start_member,
+            join::mark_joining,
+            join::preflight_join,
+            join::discover,
+            join::prepare_control_plane,
+            join::check_etcd,
+            join::bootstrap_kubelet,
+            join::add_member,
+            join::write_etcd_of_joiner,
+            join::start_member,
             mark_control_plane,
-            finish_join,
+            join::finish_join,
         ],
-        "kubeadm-reset" => vec![stop_pods, remove_manifests, remove_state, forget],
+        "kubeadm-reset" => vec![
+            reset::stop_pods,
+            reset::remove_manifests,
+            reset::remove_state,
+            reset::forget,
+        ],
         "kubeadm-upgrade" => super::upgrade::steps(),
         "kubeadm-follow" => vec![],
         _ => return None,
@@ -93,24 +103,6 @@ pub(super) fn is_master(world: &mut World, work: &Work) -> bool {
     world.machine(&work.host).role == Role::Master
 }
 
-fn mark_founding(world: &mut World, work: &Work) -> End {
-    world.put(work, &format!("{QUORATE}/founding"), "", 0o644);
-    End::Done
-}
-
-fn mark_joining(world: &mut World, work: &Work) -> End {
-    world.put(work, &format!("{QUORATE}/joining"), "", 0o644);
-    for name in SHARED_PKI
-        .iter()
-        .filter(|_| work.files.contains_key("ca.key"))
-    {
-        let mode = if name.ends_with("key") { 0o600 } else { 0o644 };
-        let content = work.text(&name.replace('/', "-"));
-        world.put(work, &format!("{PKI}/{name}"), content, mode);
-    }
-    End::Done
-}
-
 /// What kubeadm refuses of any host.
 fn complaints(machine: &Machine) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -146,56 +138,6 @@ fn verdict(complaints: &[String]) -> End {
         "[preflight] Some fatal errors occurred: {}",
         complaints.join(" ")
     ))
-}
-
-fn preflight_init(world: &mut World, work: &Work) -> End {
-    let ignored = work.arguments.join(" ");
-    let machine = world.machine(&work.host);
-    let mut complaints = complaints(machine);
-    for pod in COMPONENTS.iter().chain(&["etcd"]) {
-        if machine.files.has(&format!("{MANIFESTS}/{pod}.yaml")) {
-            complaints.push(format!(
-                "FileAvailable--etc-kubernetes-manifests-{pod}.yaml"
-            ));
-        }
-    }
-    if etcd::data(machine).is_some() {
-        complaints.push("DirAvailable--var-lib-etcd".to_owned());
-    }
-    complaints.retain(|complaint| !ignored.contains(complaint.as_str()));
-    verdict(&complaints)
-}
-
-fn make_cas(world: &mut World, work: &Work) -> End {
-    if world.has(work, &format!("{PKI}/ca.key")) {
-        return End::Done;
-    }
-    world.cas += 1;
-    let number = world.cas;
-    for name in SHARED_PKI {
-        let path = format!("{PKI}/{name}");
-        if name.ends_with("key") {
-            let secret = format!("planted-private-key-{number}-{}", name.replace('/', "-"));
-            world.secrets.insert(secret.clone());
-            world.put(
-                work,
-                &path,
-                format!("-----BEGIN PRIVATE KEY-----\n{secret}\n-----END PRIVATE KEY-----\n"),
-                0o600,
-            );
-        } else {
-            let key = format!("{name} {number}");
-            let pem = Certificate {
-                subject: "kubernetes",
-                issuer: "kubernetes",
-                key: &key,
-                alt_names: &[],
-            }
-            .pem();
-            world.put(work, &path, pem, 0o644);
-        }
-    }
-    End::Done
 }
 
 /// An apiserver's certificate with the names that kubeadm gives it now.
@@ -250,12 +192,6 @@ fn issue_certificates(world: &mut World, host: &str) {
     }
 }
 
-fn make_certificates(world: &mut World, work: &Work) -> End {
-    issue_certificates(world, &work.host);
-    write_kubeconfigs(world, work);
-    End::Done
-}
-
 fn write_kubeconfigs(world: &mut World, work: &Work) {
     let endpoint = endpoint(world, work);
     world.secrets.insert("planted-admin-key".to_owned());
@@ -297,12 +233,6 @@ fn start_kubelet(world: &mut World, work: &Work) -> End {
     }
 }
 
-fn configure_kubelet_by_init(world: &mut World, work: &Work) -> End {
-    let address = world.machine(&work.host).address;
-    kubelet_conf(world, work, &format!("{address}:6443"));
-    start_kubelet(world, work)
-}
-
 fn write_pods(world: &mut World, work: &Work) -> End {
     for pod in COMPONENTS {
         let text = manifest(world, &work.host, pod);
@@ -338,13 +268,6 @@ pub(super) fn manifest(world: &mut World, host: &str, pod: &str) -> String {
         "kind: Pod # {pod}\n    image: registry.k8s.io/{pod}:{tag}\n{}\n",
         flags.collect::<Vec<_>>().join("\n")
     )
-}
-
-fn write_etcd_of_founder(world: &mut World, work: &Work) -> End {
-    let manifest = manifest(world, &work.host, "etcd");
-    let text = format!("{manifest}--initial-cluster={}=…\n", work.host);
-    world.put(work, &format!("{MANIFESTS}/etcd.yaml"), text, 0o600);
-    End::Done
 }
 
 pub(super) fn serve(world: &mut World, work: &Work) -> End {
@@ -423,209 +346,5 @@ pub(super) fn mark_node(world: &mut World, host: &str) -> End {
     };
     node["metadata"]["labels"]["node-role.kubernetes.io/control-plane"] = json!("");
     node["spec"]["taints"] = json!([{ "key": taint, "effect": "NoSchedule" }]);
-    End::Done
-}
-
-fn finish_init(world: &mut World, work: &Work) -> End {
-    let shared = world
-        .machine(&work.host)
-        .files
-        .get(&format!("{QUORATE}/cluster.yaml"))
-        .map(|file| file.content.clone());
-    let digest = crate::text::sha256(shared.unwrap_or_default());
-    world.put(
-        work,
-        &format!("{QUORATE}/applied"),
-        format!("{digest}\n"),
-        0o644,
-    );
-    world
-        .machine(&work.host)
-        .files
-        .remove(&format!("{QUORATE}/founding"));
-    End::Done
-}
-
-fn preflight_join(world: &mut World, work: &Work) -> End {
-    let machine = world.machine(&work.host);
-    let mut complaints = complaints(machine);
-    for path in [
-        "kubelet.conf",
-        "bootstrap-kubelet.conf",
-        "manifests/kube-apiserver.yaml",
-        "manifests/etcd.yaml",
-    ] {
-        if machine.files.has(&format!("/etc/kubernetes/{path}")) {
-            complaints.push(format!("[ERROR FileAvailable--etc-kubernetes-{path}]"));
-        }
-    }
-    if machine.role == Role::Master && etcd::data(machine).is_some() {
-        complaints.push("[ERROR DirAvailable--var-lib-etcd]".to_owned());
-    }
-    if machine.role == Role::Worker && machine.files.has(&format!("{PKI}/ca.crt")) {
-        complaints.push("[ERROR FileAvailable--etc-kubernetes-pki-ca.crt]".to_owned());
-    }
-    verdict(&complaints)
-}
-
-/// Discovery through the virtual IP: the token must be good and the CA the pinned one; and no other Node of that name may
-/// be ready.
-fn discover(world: &mut World, work: &Work) -> End {
-    let Some(cluster) = world.store_behind_vip() else {
-        return End::Waits(
-            "[discovery] Failed to connect to the API through the virtual IP".to_owned(),
-        );
-    };
-    let token = value_of(&work.text("join.yaml"), "token:").unwrap_or_default();
-    let path = format!(
-        "/api/v1/namespaces/kube-system/secrets/bootstrap-token-{}",
-        token.split('.').next().unwrap_or_default()
-    );
-    let objects = world.etcd.get(cluster).map(|cluster| &cluster.objects);
-    if objects.is_none_or(|objects| !objects.contains_key(&path)) {
-        return End::Fails("[discovery] the token is not known to the cluster".to_owned());
-    }
-    let node = objects.and_then(|objects| objects.get(&node_path(&work.host)));
-    let is_ready = node
-        .and_then(|node| node.pointer("/status/conditions/0/status"))
-        .and_then(Value::as_str)
-        == Some("True");
-    if is_ready {
-        return End::Fails(format!(
-            "a Node with name \"{}\" and status \"Ready\" already exists in the cluster",
-            work.host
-        ));
-    }
-    let ca = world
-        .behind_vip()
-        .and_then(|machine| machine.files.get(&format!("{PKI}/ca.crt")).cloned());
-    let ca = ca
-        .map(|file| String::from_utf8_lossy(&file.content).into_owned())
-        .unwrap_or_default();
-    let pinned = items_of(&work.text("join.yaml"), "caCertHashes:");
-    if crate::cluster::ca::Ca::parse(&ca).is_none_or(|ca| !pinned.contains(&ca.hash)) {
-        return End::Fails("[discovery] the cluster CA is none of the pinned ones".to_owned());
-    }
-    world.put(work, &format!("{PKI}/ca.crt"), ca, 0o644);
-    End::Done
-}
-
-fn prepare_control_plane(world: &mut World, work: &Work) -> End {
-    if is_master(world, work) {
-        issue_certificates(world, &work.host);
-        write_kubeconfigs(world, work);
-        write_pods(world, work);
-    }
-    End::Done
-}
-
-fn check_etcd(world: &mut World, work: &Work) -> End {
-    if !is_master(world, work) {
-        return End::Done;
-    }
-    match world.live_cluster() {
-        Some(cluster) if world.is_whole(cluster) => End::Done,
-        _ => End::Fails("[check-etcd] etcd cluster is not healthy".to_owned()),
-    }
-}
-
-fn bootstrap_kubelet(world: &mut World, work: &Work) -> End {
-    if world.store_behind_vip().is_none() {
-        return End::Waits(
-            "[kubelet-start] Waiting for the kubelet to perform the TLS Bootstrap".to_owned(),
-        );
-    }
-    let server = endpoint(world, work);
-    kubelet_conf(world, work, &server);
-    world.put(
-        work,
-        "/var/lib/kubelet/pki/kubelet-client-current.pem",
-        "planted\n",
-        0o600,
-    );
-    start_kubelet(world, work)
-}
-
-fn add_member(world: &mut World, work: &Work) -> End {
-    if !is_master(world, work) {
-        return End::Done;
-    }
-    match world.add_member(&work.host) {
-        Ok(()) => End::Done,
-        Err(why) => End::Fails(why),
-    }
-}
-
-fn write_etcd_of_joiner(world: &mut World, work: &Work) -> End {
-    if is_master(world, work) {
-        let manifest = manifest(world, &work.host, "etcd");
-        let text = format!("{manifest}--initial-cluster=…\n--initial-cluster-state=existing\n");
-        world.put(work, &format!("{MANIFESTS}/etcd.yaml"), text, 0o600);
-    }
-    End::Done
-}
-
-fn start_member(world: &mut World, work: &Work) -> End {
-    if !is_master(world, work) || world.promote(&work.host) {
-        return End::Done;
-    }
-    End::Waits("[etcd] Waiting for the new etcd member to join the cluster".to_owned())
-}
-
-fn finish_join(world: &mut World, work: &Work) -> End {
-    if let Some(applied) = work.files.get("applied") {
-        world.put(work, &format!("{QUORATE}/applied"), applied.clone(), 0o644);
-    }
-    world
-        .machine(&work.host)
-        .files
-        .remove(&format!("{QUORATE}/joining"));
-    End::Done
-}
-
-fn stop_pods(world: &mut World, work: &Work) -> End {
-    for name in ["admin.conf", "super-admin.conf"] {
-        world
-            .machine(&work.host)
-            .files
-            .remove(&format!("/etc/kubernetes/{name}"));
-    }
-    let now = world.now;
-    // A kubelet that is not there cannot be stopped; kubeadm only warns.
-    let _ = world.systemctl(&work.host, "stop", "kubelet", now);
-    world.machine(&work.host).pods.clear();
-    End::Done
-}
-
-fn remove_manifests(world: &mut World, work: &Work) -> End {
-    let files = &mut world.machine(&work.host).files;
-    files.remove_below(MANIFESTS);
-    files.remove_below(PKI);
-    End::Done
-}
-
-fn remove_state(world: &mut World, work: &Work) -> End {
-    let files = &mut world.machine(&work.host).files;
-    for name in [
-        "kubelet.conf",
-        "bootstrap-kubelet.conf",
-        "controller-manager.conf",
-        "scheduler.conf",
-    ] {
-        files.remove(&format!("/etc/kubernetes/{name}"));
-    }
-    files.remove_below("/var/lib/kubelet");
-    files.remove_below("/var/lib/etcd");
-    files.remove("/etc/cni/net.d/10-quorate.conflist");
-    End::Done
-}
-
-fn forget(world: &mut World, work: &Work) -> End {
-    for mark in ["founding", "joining", "applied", "kubelet-applied"] {
-        world
-            .machine(&work.host)
-            .files
-            .remove(&format!("{QUORATE}/{mark}"));
-    }
     End::Done
 }
