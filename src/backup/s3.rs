@@ -5,13 +5,14 @@
 use std::fmt;
 use std::io::{Error as IoError, ErrorKind, Read as _, Write};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use camino::Utf8Path;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
-use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload};
+use object_store::{ClientOptions, ObjectStore as _, ObjectStoreExt as _, PutPayload, RetryConfig};
 use tokio::runtime::Runtime;
 
 use super::bucket::{Bucket, Stored};
@@ -19,6 +20,21 @@ use super::{BackupError, Id, io};
 
 /// Larger files travel in parts of so many bytes.
 const PART: usize = 16 << 20;
+
+/// How long one request may take: a part over a slow line.
+const REQUEST: Duration = Duration::from_secs(300);
+
+/// How long a request is tried again.
+const RETRIES: Duration = Duration::from_secs(60);
+
+/// Settings of which any says where keys come from.
+const KEYS: [&str; 5] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_METADATA_ENDPOINT",
+];
 
 /// A prefix in a bucket.
 pub struct S3 {
@@ -39,6 +55,14 @@ impl S3 {
             ),
             help: "write s3://BUCKET/PREFIX".to_owned(),
         };
+        let unopened = |why: &str| {
+            BackupError::Place {
+            what: format!("the object store of {url} cannot be opened: {why}"),
+            help: "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for a store that is not Amazon's, AWS_ENDPOINT \
+                   (AWS_ALLOW_HTTP=true without TLS), in the environment or in --s3-credentials FILE"
+                .to_owned(),
+        }
+        };
         let path = url
             .strip_prefix("s3://")
             .ok_or_else(|| misnamed("it lacks s3://"))?;
@@ -48,8 +72,20 @@ impl S3 {
         }
         let prefix =
             Path::parse(prefix.trim_matches('/')).map_err(|why| misnamed(&why.to_string()))?;
-        let mut builder = AmazonS3Builder::new().with_bucket_name(bucket);
-        for (name, value) in settings(credentials)? {
+        let settings = settings(credentials)?;
+        // Else the client would ask for keys at an address that only Amazon's own machines reach, and wait for it.
+        if !settings.iter().any(|(name, _)| KEYS.contains(&&**name)) {
+            return Err(unopened("no key is set"));
+        }
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(bucket)
+            .with_client_options(ClientOptions::new().with_timeout(REQUEST))
+            .with_retry(RetryConfig {
+                max_retries: 5,
+                retry_timeout: RETRIES,
+                ..RetryConfig::default()
+            });
+        for (name, value) in settings {
             if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
                 builder = builder.with_config(key, value);
             }
@@ -58,12 +94,7 @@ impl S3 {
         builder = builder.with_disable_bulk_delete(true);
         // Who has chosen another one already has what TLS needs.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = builder.build().map_err(|why| BackupError::Place {
-            what: format!("the object store of {url} cannot be opened: {why}"),
-            help: "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for a store that is not Amazon's, \
-                   AWS_ENDPOINT (AWS_ALLOW_HTTP=true without TLS), in the environment or in --s3-credentials FILE"
-                .to_owned(),
-        })?;
+        let client = builder.build().map_err(|why| unopened(&why.to_string()))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -117,7 +148,11 @@ fn local(error: object_store::Error) -> IoError {
 fn settings(file: Option<&Utf8Path>) -> Result<Vec<(String, String)>, BackupError> {
     let is_ours = |(name, _): &(String, String)| name.starts_with("AWS_");
     let Some(path) = file else {
-        return Ok(std::env::vars().filter(is_ours).collect());
+        let set = std::env::vars_os();
+        let text = set.filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        return Ok(text.filter(is_ours).collect());
     };
     let text = fs_err::read_to_string(path).map_err(io(format!("read {path}")))?;
     let lines = text.lines().filter_map(|line| line.split_once('='));
@@ -169,18 +204,18 @@ impl Bucket for S3 {
     fn get(&self, id: &Id, file: &str, to: &mut dyn Write) -> Result<(), BackupError> {
         let (client, path) = (Arc::clone(&self.client), self.path(id, file));
         let doing = format!("read {}/{id}/{file}", self.address);
-        let begun = async move { Ok(client.get(&path).await?.into_stream()) };
-        let mut rest = self.wait(doing.clone(), begun)?;
-        loop {
-            let next = async move {
-                let piece = rest.try_next().await?;
-                Ok((piece, rest))
-            };
-            let piece;
-            (piece, rest) = self.wait(doing.clone(), next)?;
-            let Some(piece) = piece else { return Ok(()) };
+        let size = async move { client.head(&path).await.map(|object| object.size) };
+        let size = self.wait(doing.clone(), size)?;
+        let mut at = 0;
+        while at < size {
+            let (client, path) = (Arc::clone(&self.client), self.path(id, file));
+            let range = at..size.min(at + PART as u64);
+            at = range.end;
+            let piece = async move { client.get_range(&path, range).await };
+            let piece = self.wait(doing.clone(), piece)?;
             to.write_all(&piece).map_err(io(doing.clone()))?;
         }
+        Ok(())
     }
 
     fn put(&self, id: &Id, file: &str, from: &Utf8Path) -> Result<(), BackupError> {

@@ -241,6 +241,14 @@ fn the_commands_work_on_it(server: &Server) {
 }
 
 fn what_cannot_be_reached_is_said_without_a_key(server: &Server) {
+    let nothing = server.base.join("nothing");
+    std::fs::write(&nothing, "").unwrap();
+    let error = S3::open("s3://backups", Some(&nothing)).unwrap_err();
+    assert!(error.to_string().contains("no key is set"), "{error}");
+    assert!(
+        error.help().unwrap().contains("--s3-credentials"),
+        "{error}"
+    );
     let missing = server.backup(&["list"], "../x");
     assert_eq!(missing.status.code(), Some(2));
     let text = std::fs::read_to_string(&server.credentials).unwrap();

@@ -23,6 +23,7 @@ const SERVES: Duration = Duration::from_secs(120);
 /// Sockets in the directory that it runs in.
 const CLIENTS: &str = "unix://clients:1";
 const PEERS: &str = "unix://peers:1";
+const SOCKETS: [&str; 2] = ["clients:1", "peers:1"];
 
 /// etcd's programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +76,11 @@ impl Tools {
         revision: u64,
     ) -> Result<Contents, SnapshotError> {
         let data = directory.join("scratch");
+        // What an earlier attempt left: etcd takes over neither data nor sockets.
         let _ = std::fs::remove_dir_all(&data);
+        for socket in SOCKETS {
+            let _ = std::fs::remove_file(directory.join(socket));
+        }
         let mut restore = program(&self.utility, directory);
         restore
             .args(["snapshot", "restore", file.as_str()])
@@ -89,10 +94,10 @@ impl Tools {
             .map_err(|error| failed("starting the scratch etcd", error.to_string()))?;
         self.await_health(directory, &mut etcd, &log).await?;
         let at = format!("--rev={revision}");
-        let mut hash = self.etcdctl(directory);
+        let mut hash = self.etcdctl(directory, "120s");
         hash.args(["endpoint", "hashkv", &at, "-w", "json"]);
         let hash = succeed("asking the scratch etcd for its hash", hash).await?;
-        let mut keys = self.etcdctl(directory);
+        let mut keys = self.etcdctl(directory, "120s");
         keys.args([
             "get",
             "",
@@ -137,7 +142,7 @@ impl Tools {
     ) -> Result<(), SnapshotError> {
         let since = Instant::now();
         loop {
-            let mut health = self.etcdctl(directory);
+            let mut health = self.etcdctl(directory, "2s");
             health.args(["endpoint", "health"]);
             if health
                 .output()
@@ -158,9 +163,9 @@ impl Tools {
         }
     }
 
-    fn etcdctl(&self, directory: &Utf8Path) -> Command {
+    fn etcdctl(&self, directory: &Utf8Path, timeout: &str) -> Command {
         let mut etcdctl = program(&self.etcdctl, directory);
-        etcdctl.args(["--endpoints", CLIENTS, "--command-timeout=120s"]);
+        etcdctl.args(["--endpoints", CLIENTS, "--command-timeout", timeout]);
         etcdctl
     }
 }

