@@ -55,6 +55,7 @@ systemd-run --quiet --collect --unit=lab-watch sh /root/watch.sh
 "#;
 
 pub fn an_upgrade_is_not_noticed_whatever_interrupts_it(lab: &Lab) {
+    name_service_is_ready(lab);
     nothing_to_upgrade(lab, FROM);
     a_downgrade_and_a_skipped_minor_are_refused(lab);
     start_load(lab);
@@ -80,6 +81,7 @@ pub fn an_upgrade_is_not_noticed_whatever_interrupts_it(lab: &Lab) {
 
 /// `make soak`: interrupted once, anywhere, by a kill or by a cut in turn.
 pub fn an_interrupted_upgrade_is_finished_by_the_next(lab: &Lab, round: u32) {
+    name_service_is_ready(lab);
     let change = 1 + random(CHANGES);
     if round.is_multiple_of(2) {
         cut_at(lab, change);
@@ -88,6 +90,14 @@ pub fn an_interrupted_upgrade_is_finished_by_the_next(lab: &Lab, round: u32) {
     }
     finish(lab);
     it_ended_well(lab);
+}
+
+/// An upgrade is refused while no replica of CoreDNS is ready, and after a host was lost that takes Kubernetes minutes.
+fn name_service_is_ready(lab: &Lab) {
+    lab.on(
+        "master1",
+        "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system rollout status deployment coredns --timeout 900s",
+    );
 }
 
 fn it_ended_well(lab: &Lab) {
