@@ -203,15 +203,13 @@ fn an_edit_changes_just_that(lab: &Lab) {
 
 /// Settings of kube-proxy are part of the shared configuration: its pods begin anew with them, and nothing else does.
 fn a_setting_of_kube_proxy_reaches_its_pods(lab: &Lab) {
-    let pods =
-        "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system get pods -o name | sort";
-    let of = |text: &str, proxies: bool| -> Vec<String> {
-        let names = text
-            .lines()
-            .filter(|line| line.contains("kube-proxy") == proxies);
-        names.map(str::to_owned).collect()
+    let kubectl = "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system";
+    let proxies = || {
+        let selector = "-l k8s-app=kube-proxy -o name";
+        sorted(&lab.on("master1", &format!("{kubectl} get pods {selector}")))
     };
-    let before = lab.on("master1", pods);
+    let others = || sorted(&lab.on("masters", "pidof etcd; pidof kube-apiserver"));
+    let before = (proxies(), others());
     let path = lab.inventory();
     let original = std::fs::read_to_string(&path).expect("readable");
     let edited = original.replace(
@@ -228,20 +226,20 @@ fn a_setting_of_kube_proxy_reaches_its_pods(lab: &Lab) {
     );
     lab.on(
         "master1",
-        "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system rollout status daemonset kube-proxy --timeout 120s",
+        &format!("{kubectl} rollout status daemonset kube-proxy --timeout 120s"),
     );
-    let after = lab.on("master1", pods);
-    assert_eq!(
-        of(&after, false),
-        of(&before, false),
-        "no other pod was touched"
-    );
+    let after = (proxies(), others());
     assert!(
-        of(&after, true)
-            .iter()
-            .all(|pod| !of(&before, true).contains(pod)),
-        "{before}{after}"
+        after.0.iter().all(|pod| !before.0.contains(pod)),
+        "{before:?} {after:?}"
     );
+    assert_eq!(after.1, before.1, "nothing else began anew");
+}
+
+fn sorted(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
 }
 
 fn outages_stay_within_their_bounds(lab: &Lab) {
