@@ -88,18 +88,23 @@ pub fn make_private_dir(path: &Utf8Path) -> std::io::Result<()> {
         .create(path)
 }
 
+/// Creates a file of mode 0600, or empties the one that is there.
+pub fn create_private(path: &Utf8Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+}
+
 /// Writes a file of mode 0600 atomically: beside its place, flushed, renamed.
 pub fn write_private(path: &Utf8Path, content: &[u8]) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         make_private_dir(parent)?;
     }
     let temporary = Utf8PathBuf::from(format!("{path}.{}", std::process::id()));
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    let mut file = create_private(&temporary)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs_err::rename(&temporary, path)

@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+use super::report::ask;
 use crate::host::Host;
 use crate::host::command::{Command, Script};
 use crate::host::error::HostError;
@@ -23,7 +24,9 @@ fi
 exec curl "$@" "https://$address:6443$path"
 "#;
 
-const METADATA: &str = r#"
+const METADATA: &str = concat!(
+    ask!(),
+    r#"
 address=$1 path=$2
 pki=/etc/kubernetes/pki
 if ! [ -e $pki/apiserver-kubelet-client.key ] || ! [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; then
@@ -35,10 +38,10 @@ case $path in
 */secrets[/?]*) exit 64 ;;
 *) accept=application/json ;;
 esac
-curl -s --max-time 4 -A quorate --cacert $pki/ca.crt --cert $pki/apiserver-kubelet-client.crt \
-    --key $pki/apiserver-kubelet-client.key -H "Accept: $accept" -w '\n%{http_code}\n' "https://$address:6443$path" |
-    awk '{ sub(/\r$/, ""); body = body code; code = $0 } END { print (code + 0 ? code " " body : "unreachable") }'
-"#;
+ask $(key) --cacert $pki/ca.crt --cert $pki/apiserver-kubelet-client.crt --key $pki/apiserver-kubelet-client.key \
+    -H "Accept: $accept" "https://$address:6443$path"
+"#
+);
 
 /// A read-only question as a probe on a master; its output reads as an [`Answer`](super::report::Answer). Secrets can only be
 /// listed, and only their metadata is asked for (an apiserver answers 406 where a list is asked for as a single object).

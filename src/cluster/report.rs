@@ -17,7 +17,7 @@ pub const APPLIED: &str = "/etc/kubernetes/quorate/applied";
 
 /// Shell: `ask CURL-ARGUMENT…` asks many questions with one curl, which costs a host a tenth of what one for each does, and
 /// prints `KEY STATUS BODY` for each on one line, or `KEY unreachable`; both read as an [`Answer`]. A question is
-/// `$next $(key KEY) OPTION… URL`, and `next=--next` after it.
+/// `$next $(key KEY) OPTION… URL`, and `next=--next` after it; a single one needs no key.
 macro_rules! ask {
     () => {
         r#"next=
@@ -25,7 +25,7 @@ key() { printf -- '-s --max-time 4 -A quorate -w \\n@quorate=%s=%%{http_code}\\n
 ask() {
     [ $# -eq 0 ] || curl "$@" 2>/dev/null | awk -F = '
         $1 != "@quorate" { sub(/\r$/, ""); body = body $0; next }
-        { print $2, ($3 + 0 ? $3 " " body : "unreachable"); body = "" }'
+        { print ($2 == "" ? "" : $2 " ") ($3 + 0 ? $3 " " body : "unreachable"); body = "" }'
 }
 "#
     };

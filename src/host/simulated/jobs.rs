@@ -85,7 +85,7 @@ impl PartialEq for RunningJob {
 pub(super) fn steps(script: &Script) -> Option<Vec<Step>> {
     kubeadm::steps(script.name)
         .or_else(|| snapshot::steps(script.name))
-        .or_else(|| restore::steps(script.name, &script.arguments))
+        .or_else(|| restore::steps(script))
         .or_else(|| release::job_steps(script.name))
         .or_else(|| install::job_steps(script.name))
 }

@@ -113,19 +113,18 @@ impl World {
     fn take_script(&mut self, host: &str, script: &Script, reading: &ScriptReading) {
         let machine = self.machine(host);
         let text = reading.stdout.as_str();
-        let argument = |index: usize| script.arguments.get(index).map_or("", String::as_str);
         match script.name {
             "kubernetes-report" => self.take_report(host, &Report::parse(text)),
             "kubernetes-release" => self.take_release(host, text),
-            "kubernetes-api-read" => self.take_objects(argument(1), &Answer::of(text)),
+            "kubernetes-api-read" => self.take_objects(script.argument(1), &Answer::of(text)),
             "system-user" if reading.status == Status::Code(0) => {
-                machine.users.insert(argument(0).to_owned());
+                machine.users.insert(script.argument(0).to_owned());
             }
             "kubernetes-repository-listings" | "registry-files" => {
                 text.lines().for_each(|path| machine.leave(path, ""));
             }
             "release-images-missing" if text.trim().is_empty() => {
-                machine.leave(&super::release::images_of(argument(0)), "");
+                machine.leave(&super::release::images_of(script.argument(0)), "");
             }
             "preflight" => {
                 let endpoint = text.lines().find_map(|line| line.strip_prefix("endpoint "));

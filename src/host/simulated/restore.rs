@@ -8,6 +8,7 @@ use super::scripts::Ended;
 use super::snapshot::{agreement, files_of, image};
 use super::world::World;
 use crate::cluster::restore::{DIRECTORY, SETTINGS, SNAPSHOT, Settings, Stage};
+use crate::host::command::Script;
 
 const MEMBER: &str = "/var/lib/etcd/member";
 const NEW: &str = "/var/lib/etcd/quorate-new";
@@ -27,9 +28,8 @@ const KEPT: [&str; 4] = [
 ];
 
 /// The steps of a stage, or of one back.
-pub(super) fn steps(script: &str, arguments: &[String]) -> Option<Vec<Step>> {
-    let stage = arguments.first().map(String::as_str).unwrap_or_default();
-    Some(match (script, stage) {
+pub(super) fn steps(script: &Script) -> Option<Vec<Step>> {
+    Some(match (script.name, script.argument(0)) {
         ("restore-data", _) => vec![check, make, name, |world, work| {
             mark(world, work, "restored")
         }],
@@ -55,23 +55,17 @@ pub(super) fn steps(script: &str, arguments: &[String]) -> Option<Vec<Step>> {
 }
 
 /// Runs a command script; `None`: it is not known here.
-pub(super) fn run(
-    world: &mut World,
-    host: &str,
-    name: &str,
-    arguments: &[String],
-) -> Option<Ended> {
-    let argument = |index: usize| arguments.get(index).map(String::as_str).unwrap_or_default();
+pub(super) fn run(world: &mut World, host: &str, script: &Script) -> Option<Ended> {
     let done = (0, String::new(), String::new());
     let now = world.now;
-    Some(match name {
+    Some(match script.name {
         "restore-state" => (0, state(world.machine(host)), String::new()),
         "restore-clear" => {
             clear(world.machine(host), now);
             done
         }
         "restore-unpack" => {
-            unpack(world, host, argument(0));
+            unpack(world, host, script.argument(0));
             done
         }
         // The door waits.
@@ -80,7 +74,7 @@ pub(super) fn run(
             Some(text) => (0, text, String::new()),
             None => (1, String::new(), "etcd does not answer\n".to_owned()),
         },
-        "etcd-member-probe" => (0, probed(world, argument(0)), String::new()),
+        "etcd-member-probe" => (0, probed(world, script.argument(0)), String::new()),
         _ => return None,
     })
 }

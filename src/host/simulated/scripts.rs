@@ -48,25 +48,18 @@ pub(super) fn waits_for(script: &Script) -> Vec<String> {
 
 /// Answers a read-only script.
 pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Said, String> {
-    let argument = |index: usize| {
-        script
-            .arguments
-            .get(index)
-            .map(String::as_str)
-            .unwrap_or_default()
-    };
     let machine = world.machine(host);
     Ok(match script.name {
         "kubernetes-report" => (0, report(world, host).to_string()),
-        "kubernetes-api-read" => (0, api_read(world, host, argument(1))),
+        "kubernetes-api-read" => (0, api_read(world, host, script.argument(1))),
         "kubernetes-repository-listings" => (0, listings(machine)),
-        "registry-files" => (0, registry_files(machine, argument(0))),
+        "registry-files" => (0, registry_files(machine, script.argument(0))),
         // A job's private directory goes with its unit.
         "swap-units" | "join-material" => (0, String::new()),
         "vip-answers" => (0, load_balancer::vip_answers(world, host)),
-        "system-user" if machine.users.contains(argument(0)) => (
+        "system-user" if machine.users.contains(script.argument(0)) => (
             0,
-            format!("{}:x:999:999::/:/usr/sbin/nologin\n", argument(0)),
+            format!("{}:x:999:999::/:/usr/sbin/nologin\n", script.argument(0)),
         ),
         "system-user" => (2, String::new()),
         "restore-state" => (0, restore::state(machine)),
@@ -75,7 +68,7 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
             0,
             preflight::preflight(world, host, script.arguments.get(4..).unwrap_or_default()),
         ),
-        name => match upgrade::probe(world, host, name, &script.arguments) {
+        name => match upgrade::probe(world, host, script) {
             Some(said) => (0, said),
             None => return unknown(&format!("script `{name}`")),
         },
@@ -90,11 +83,11 @@ pub(super) fn run(
     stdin: &[u8],
 ) -> Result<Ended, String> {
     let now = world.now;
-    let argument = |index: usize| script.arguments.get(index).cloned().unwrap_or_default();
+    let argument = |index| script.argument(index);
     let machine = world.machine(host);
     let done = Ok((0, String::new(), String::new()));
     match script.name {
-        "service-run" => Ok(service(world, host, &argument(0), &argument(1), now)),
+        "service-run" => Ok(service(world, host, argument(0), argument(1), now)),
         "kernel-modules-load" => {
             script
                 .arguments
@@ -103,11 +96,11 @@ pub(super) fn run(
             done
         }
         "sysctls-apply" => {
-            machine.apply_sysctls(&argument(0));
+            machine.apply_sysctls(argument(0));
             done
         }
         "system-user-make" => {
-            machine.users.insert(argument(0));
+            machine.users.insert(argument(0).to_owned());
             done
         }
         "registry-files-remove" => {
@@ -118,7 +111,7 @@ pub(super) fn run(
             }
             done
         }
-        "kubernetes-api" => Ok(api(world, host, [&argument(1), &argument(2)], stdin)),
+        "kubernetes-api" => Ok(api(world, host, [argument(1), argument(2)], stdin)),
         "control-plane-pki" => Ok(pki(machine)),
         "etcd-member-remove" => {
             let id = argument(1)
@@ -152,21 +145,21 @@ pub(super) fn run(
         "kubeconfig-fetch" => Ok(kubeconfig(machine)),
         "control-plane-candidates" => Ok(candidates::make(world, host)),
         "control-plane-certificate" => Ok(candidates::replace_certificate(world, host)),
-        "control-plane-replace" => Ok(candidates::replace(world, host, &argument(0), &argument(1))),
+        "control-plane-replace" => Ok(candidates::replace(world, host, argument(0), argument(1))),
         "control-plane-names" => {
             let names = script.arguments.get(1..).unwrap_or_default();
             Ok(candidates::serves(world, host, names))
         }
-        "kubelet-follow" => Ok(kubelet::follow(world, host, &argument(0), &argument(1))),
-        "control-plane-store" => Ok(candidates::store(world, host, &argument(0))),
+        "kubelet-follow" => Ok(kubelet::follow(world, host, argument(0), argument(1))),
+        "control-plane-store" => Ok(candidates::store(world, host, argument(0))),
         // For units the door waits.
         "bridge-renew"
         | "control-plane-component-healthy"
         | "control-plane-store-kubelet"
         | "wait-for-units" => done,
-        name => upgrade::run(world, host, name, &script.arguments)
-            .or_else(|| snapshot::run(world, host, name, &script.arguments, stdin))
-            .or_else(|| restore::run(world, host, name, &script.arguments))
+        name => upgrade::run(world, host, script)
+            .or_else(|| snapshot::run(world, host, script, stdin))
+            .or_else(|| restore::run(world, host, script))
             .map_or_else(|| unknown(&format!("script `{name}`")), Ok),
     }
 }

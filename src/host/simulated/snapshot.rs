@@ -12,6 +12,7 @@ use super::machine::Machine;
 use super::scripts::Ended;
 use super::world::World;
 use crate::cluster::snapshot::PATH;
+use crate::host::command::Script;
 
 /// What a snapshot holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,35 +52,35 @@ pub(super) fn steps(script: &str) -> Option<Vec<Step>> {
 }
 
 /// Runs a command script; `None`: it is not known here.
-pub(super) fn run(
-    world: &mut World,
-    host: &str,
-    name: &str,
-    arguments: &[String],
-    stdin: &[u8],
-) -> Option<Ended> {
-    let argument = |index: usize| arguments.get(index).map(String::as_str).unwrap_or_default();
+pub(super) fn run(world: &mut World, host: &str, script: &Script, stdin: &[u8]) -> Option<Ended> {
     let now = world.now;
     let machine = world.machine(host);
-    Some(match name {
+    Some(match script.name {
         "etcd-snapshot-discard" => {
             machine.files.remove_below("/var/lib/quorate/snapshot");
             said(String::new())
         }
         "upgrade-snapshot-keep" => {
-            if machine.files.has(argument(1)) {
-                machine.files.remove(argument(0));
+            if machine.files.has(script.argument(1)) {
+                machine.files.remove(script.argument(0));
             } else {
-                machine.files.rename(argument(0), argument(1));
+                machine.files.rename(script.argument(0), script.argument(1));
             }
             said(String::new())
         }
-        "recover-keep" => copy(machine, argument(0), argument(1)),
-        "file-part-read" => part(machine, argument(0), argument(1), argument(2)),
-        "file-part-write" => write_part(machine, argument(0), argument(1), stdin, now),
-        "file-sha256" => match machine.files.get(argument(0)) {
+        "recover-keep" => copy(machine, script.argument(0), script.argument(1)),
+        "file-part-read" => part(
+            machine,
+            script.argument(0),
+            script.argument(1),
+            script.argument(2),
+        ),
+        "file-part-write" => {
+            write_part(machine, script.argument(0), script.argument(1), stdin, now)
+        }
+        "file-sha256" => match machine.files.get(script.argument(0)) {
             Some(file) => said(format!("{}\n", crate::text::sha256(&file.content))),
-            None => missing(argument(0)),
+            None => missing(script.argument(0)),
         },
         "backup-files" => said(String::from_utf8_lossy(&tar_of(machine)).into_owned()),
         _ => return None,

@@ -1,33 +1,30 @@
 //! What an upgrade meets: releases, drains, HAProxy's runtime state and `kubeadm upgrade`.
 
 use super::jobs::{End, Step, Work};
-use super::kubeadm::{MANIFESTS, QUORATE, is_master, serve, store_configuration, value_of};
+use super::kubeadm::{
+    MANIFESTS, QUORATE, is_master, note_applied, serve, store_configuration, value_of,
+};
 use super::machine::Machine;
 use super::release::{images_missing, release};
 use super::scripts::Ended;
 use super::world::World;
 use crate::cluster::release::COMPONENTS;
+use crate::host::command::Script;
 use crate::inventory::Role;
 use crate::inventory::version::KubeVersion;
 
 const MARKS: &str = "/run/quorate/haproxy";
 
 /// Answers a read-only script; `None`: it is not known here.
-pub(super) fn probe(
-    world: &mut World,
-    host: &str,
-    name: &str,
-    arguments: &[String],
-) -> Option<String> {
-    let first = arguments.first().map(String::as_str).unwrap_or_default();
-    Some(match name {
+pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Option<String> {
+    Some(match script.name {
         "kubernetes-release" => release(world, host),
         "kubernetes-releases-offered" => world
             .offered
             .iter()
             .map(|release| format!("{}-1.1\n", release.plain()))
             .collect(),
-        "release-images-missing" => images_missing(world.machine(host), first),
+        "release-images-missing" => images_missing(world.machine(host), script.argument(0)),
         "haproxy-servers" => servers(world, host),
         "haproxy-server-marks" => marks(world.machine(host)),
         "certificates" | "status" => String::new(),
@@ -36,34 +33,31 @@ pub(super) fn probe(
 }
 
 /// Runs a command script; `None`: it is not known here.
-pub(super) fn run(
-    world: &mut World,
-    host: &str,
-    name: &str,
-    arguments: &[String],
-) -> Option<Ended> {
-    let argument = |index: usize| arguments.get(index).cloned().unwrap_or_default();
+pub(super) fn run(world: &mut World, host: &str, script: &Script) -> Option<Ended> {
     let now = world.now;
     let done = Some((0, String::new(), String::new()));
-    match name {
+    match script.name {
         "haproxy-server-leave" => {
             let machine = world.machine(host);
+            let (server, by) = (script.argument(0), script.argument(1));
             machine
                 .files
-                .put(format!("{MARKS}/{}", argument(0)), argument(1), 0o644, now);
-            machine.servers_out.insert(argument(0), "MAINT");
+                .put(format!("{MARKS}/{server}"), by, 0o644, now);
+            machine.servers_out.insert(server.to_owned(), "MAINT");
             Some((0, "0\n".to_owned(), String::new()))
         }
         "haproxy-server-return" => {
             let machine = world.machine(host);
-            machine.servers_out.remove(&argument(0));
-            machine.files.remove(&format!("{MARKS}/{}", argument(0)));
+            machine.servers_out.remove(script.argument(0));
+            machine
+                .files
+                .remove(&format!("{MARKS}/{}", script.argument(0)));
             done
         }
         "etcd-transfer-leadership" => {
             let machine = world.machine(host).clone();
             let (cluster, _) = world.running(&machine)?;
-            world.etcd.get_mut(cluster)?.leader = argument(1).parse().ok();
+            world.etcd.get_mut(cluster)?.leader = script.argument(1).parse().ok();
             Some((0, "{}\n200\n".to_owned(), String::new()))
         }
         "upgrade-leftovers-remove" => {
@@ -240,17 +234,11 @@ fn store(world: &mut World, work: &Work) -> End {
 fn finish(world: &mut World, work: &Work) -> End {
     let release = work.arguments.get(1).cloned().unwrap_or_default();
     let files = &world.machine(&work.host).files;
-    let shared = files
-        .get(&format!("{QUORATE}/cluster.yaml"))
-        .map(|file| file.content.clone());
-    if let Some(shared) = shared.filter(|_| files.has(&format!("{QUORATE}/applied"))) {
-        let digest = crate::text::sha256(shared);
-        world.put(
-            work,
-            &format!("{QUORATE}/applied"),
-            format!("{digest}\n"),
-            0o644,
-        );
+    if ["cluster.yaml", "applied"]
+        .iter()
+        .all(|name| files.has(&format!("{QUORATE}/{name}")))
+    {
+        note_applied(world, &work.host);
     }
     world.put(
         work,

@@ -98,7 +98,7 @@ pub async fn description(master: &Host, members: &Members, minor: u16) -> Value 
 mod tests {
     use super::*;
 
-    /// A tar with these files below the SHARED_PKI's directory.
+    /// A tar with these files below the PKI's directory.
     fn tar_of(names: &[&str], content: &[u8]) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for name in names {

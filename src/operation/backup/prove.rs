@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Write as _};
 
-use camino::Utf8Path;
 use jiff::Timestamp;
 
 use crate::backup::manifest::{Object, SNAPSHOT, Verified};
@@ -17,7 +16,7 @@ use crate::host::Host;
 use crate::host::transfer::{self, TransferError};
 use crate::operation::Session;
 use crate::operation::desk::Desk;
-use crate::state::{Scratch, cluster_dir};
+use crate::state::{Scratch, cluster_dir, create_private};
 
 /// Where the snapshot is taken.
 pub(super) struct Source<'a> {
@@ -85,7 +84,7 @@ impl Source<'_> {
         let snapshot = loop {
             (self.note)(format!("{name}: saving a snapshot of etcd"));
             let snapshot = snapshot::take(self.host, &format!("{id}-{attempt}")).await?;
-            let mut copy = create(&file)?;
+            let mut copy = create_private(&file).map_err(io(format!("create {file}")))?;
             self.bring(&snapshot, |piece| copy.write_all(piece)).await?;
             (self.note)(format!(
                 "restoring it into a scratch etcd on this computer: revision {}, {} keys, {} bytes",
@@ -143,13 +142,6 @@ impl Source<'_> {
         }
         .into()
     }
-}
-
-fn create(path: &Utf8Path) -> Result<fs_err::File, Error> {
-    use fs_err::os::unix::fs::OpenOptionsExt as _;
-    let mut options = fs_err::OpenOptions::new();
-    let options = options.write(true).create(true).truncate(true).mode(0o600);
-    Ok(options.open(path).map_err(io(format!("create {path}")))?)
 }
 
 fn verified(snapshot: &Snapshot, on: String) -> Verified {

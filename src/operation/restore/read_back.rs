@@ -19,6 +19,9 @@ use crate::report::eprintln;
 /// How long the members may be compacted differently.
 const COMPACTS: Duration = Duration::from_secs(60);
 
+/// The rest before they are asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Refuses to call the restore a success unless one etcd cluster has every restored master as a healthy member, all of its
 /// members hold the same, and every restored master serves.
 pub(super) async fn read_back(session: &Session, hosts: &Hosts) -> Result<(), Error> {
@@ -74,7 +77,7 @@ async fn agreed(host: &Host, cluster: &Cluster, revision: u64) -> Result<u64, Er
         })?;
         match agreement::judge(cluster.id, voters, &held) {
             Agreement::Same { hash } => return Ok(hash),
-            Agreement::Compacting if since.elapsed() < COMPACTS => {}
+            Agreement::Compacting if since.elapsed() < COMPACTS => host.transport.rest(PAUSE).await,
             Agreement::Compacting => {
                 return Err(failed("its members never agree on what is compacted"));
             }

@@ -5,8 +5,8 @@ use super::super::etcd;
 use super::super::jobs::{End, Work};
 use super::super::world::World;
 use super::{
-    MANIFESTS, PKI, QUORATE, complaints, issue_certificates, kubelet_conf, manifest, start_kubelet,
-    verdict, write_kubeconfigs,
+    MANIFESTS, PKI, QUORATE, complaints, issue_certificates, kubelet_conf, manifest, note_applied,
+    start_kubelet, verdict, write_kubeconfigs,
 };
 use crate::cluster::ca::SHARED_PKI;
 use crate::cluster::release::COMPONENTS;
@@ -86,18 +86,7 @@ pub(super) fn write_etcd_of_founder(world: &mut World, work: &Work) -> End {
 }
 
 pub(super) fn finish_init(world: &mut World, work: &Work) -> End {
-    let shared = world
-        .machine(&work.host)
-        .files
-        .get(&format!("{QUORATE}/cluster.yaml"))
-        .map(|file| file.content.clone());
-    let digest = crate::text::sha256(shared.unwrap_or_default());
-    world.put(
-        work,
-        &format!("{QUORATE}/applied"),
-        format!("{digest}\n"),
-        0o644,
-    );
+    note_applied(world, &work.host);
     world
         .machine(&work.host)
         .files

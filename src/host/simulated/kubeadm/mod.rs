@@ -144,10 +144,7 @@ fn verdict(complaints: &[String]) -> End {
 pub(super) fn certificate_of(world: &mut World, host: &str) -> String {
     let now = world.now;
     let machine = world.machine(host);
-    let configuration = machine
-        .files
-        .text(&format!("{QUORATE}/cluster.yaml"))
-        .unwrap_or_default();
+    let configuration = shared_configuration(machine);
     let mut names = items_of(configuration, "certSANs:");
     names.extend([
         host.to_owned(),
@@ -205,12 +202,7 @@ fn write_kubeconfigs(world: &mut World, work: &Work) {
 
 /// `host:port` of the control plane.
 fn endpoint(world: &mut World, work: &Work) -> String {
-    let shared = world
-        .machine(&work.host)
-        .files
-        .text(&format!("{QUORATE}/cluster.yaml"))
-        .unwrap_or_default()
-        .to_owned();
+    let shared = shared_configuration(world.machine(&work.host)).to_owned();
     value_of(&shared, "controlPlaneEndpoint:").unwrap_or_else(|| format!("{}:6443", world.vip))
 }
 
@@ -249,11 +241,7 @@ pub(super) fn manifest(world: &mut World, host: &str, pod: &str) -> String {
         "kube-scheduler" => "scheduler:",
         _ => "etcd:",
     };
-    let configuration = world
-        .machine(host)
-        .files
-        .text(&format!("{QUORATE}/cluster.yaml"))
-        .unwrap_or_default();
+    let configuration = shared_configuration(world.machine(host));
     let sans = items_of(configuration, "certSANs:");
     let section = configuration
         .lines()
@@ -279,16 +267,23 @@ pub(super) fn serve(world: &mut World, work: &Work) -> End {
     }
 }
 
-pub(super) fn store_configuration(world: &mut World, work: &Work) -> End {
-    let Some(cluster) = store(world, work) else {
-        return End::Fails("the apiserver does not answer".to_owned());
-    };
-    let configuration = world
-        .machine(&work.host)
-        .files
-        .text(&format!("{QUORATE}/cluster.yaml"))
-        .unwrap_or_default()
-        .to_owned();
+/// `cluster.yaml` on a machine; empty if there is none.
+pub(super) fn shared_configuration(machine: &Machine) -> &str {
+    let text = machine.files.text(&format!("{QUORATE}/cluster.yaml"));
+    text.unwrap_or_default()
+}
+
+/// Notes that this machine's `cluster.yaml` is in force there.
+pub(super) fn note_applied(world: &mut World, host: &str) {
+    let now = world.now;
+    let machine = world.machine(host);
+    let digest = crate::text::sha256(shared_configuration(machine));
+    let path = format!("{QUORATE}/applied");
+    machine.files.put(path, format!("{digest}\n"), 0o644, now);
+}
+
+/// The ConfigMap `kubeadm-config`.
+pub(super) fn store_shared(world: &mut World, cluster: usize, configuration: &str) {
     let map = json!({ "metadata": { "name": "kubeadm-config" }, "data": { "ClusterConfiguration": configuration } });
     world.ask(
         cluster,
@@ -296,6 +291,14 @@ pub(super) fn store_configuration(world: &mut World, work: &Work) -> End {
         "/api/v1/namespaces/kube-system/configmaps/kubeadm-config",
         Some(map),
     );
+}
+
+pub(super) fn store_configuration(world: &mut World, work: &Work) -> End {
+    let Some(cluster) = store(world, work) else {
+        return End::Fails("the apiserver does not answer".to_owned());
+    };
+    let configuration = shared_configuration(world.machine(&work.host)).to_owned();
+    store_shared(world, cluster, &configuration);
     let token = value_of(&work.text("init.yaml"), "token:").unwrap_or_default();
     if let Some((id, secret)) = token.split_once('.') {
         let secret = json!({ "metadata": { "name": format!("bootstrap-token-{id}") }, "data": { "token-secret": secret } });
