@@ -9,13 +9,34 @@ use serde_json::Value;
 use super::report::Report;
 use crate::host::command::Script;
 
-/// A member's id: 64 bits, shown in hexadecimal, decimal in JSON.
+/// A member's or a cluster's id: 64 bits, shown in hexadecimal, decimal in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);
 
 impl fmt::Display for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}", self.0)
+    }
+}
+
+impl MemberId {
+    /// Reads one in hexadecimal.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+
+    /// All ids of a text, in hexadecimal with spaces between; what is none is left out.
+    #[must_use]
+    pub fn all_in(text: &str) -> BTreeSet<Self> {
+        text.split_whitespace().filter_map(Self::parse).collect()
+    }
+
+    /// The text that `all_in` reads.
+    #[must_use]
+    pub fn in_words(ids: &BTreeSet<Self>) -> String {
+        let words: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        words.join(" ")
     }
 }
 
@@ -206,9 +227,17 @@ pub struct View {
     pub applied: u64,
     /// etcd's version, `3.4.23`; empty if it does not say.
     pub version: String,
+    /// What its data has left behind: ids of clusters and members.
+    pub left: BTreeSet<MemberId>,
 }
 
 impl View {
+    /// Whether it is of a cluster or of a membership that is among those ids.
+    #[must_use]
+    pub fn is_of(&self, ids: &BTreeSet<MemberId>) -> bool {
+        ids.contains(&self.cluster_id) || !self.members.ids().is_disjoint(ids)
+    }
+
     /// Puts together what a host's etcd answered; `None` if it did not answer.
     #[must_use]
     pub fn of(report: &Report) -> Option<Self> {
@@ -233,6 +262,7 @@ impl View {
                 .and_then(Value::as_str)
                 .unwrap_or_default()
                 .to_owned(),
+            left: report.etcd_left.clone(),
         })
     }
 

@@ -83,7 +83,12 @@ fn beside(own: &Member<'_>, cluster: &Cluster) -> MasterState {
     let has = |what| own.report.has(what);
     let entry = cluster.members.at(own.node.address);
     if has(Has::EtcdManifest) {
-        if own.etcd.as_ref().is_some_and(|view| !cluster.knows(view)) {
+        let view = own.etcd.as_ref();
+        if view.is_some_and(|view| view.is_of(&cluster.left)) {
+            let why = "its etcd has the data that a restore has left behind";
+            return MasterState::Wiped(why.to_owned());
+        }
+        if view.is_some_and(|view| !cluster.knows(view)) {
             return MasterState::Wiped("its etcd is not a member of the cluster's".to_owned());
         }
         if !has(Has::EtcdData) && entry.is_some_and(EtcdMember::is_started) {

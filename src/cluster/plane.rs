@@ -114,6 +114,8 @@ pub struct Cluster {
     pub members: Members,
     /// Those that answered as healthy themselves.
     pub healthy: BTreeSet<MemberId>,
+    /// What its data has left behind when it was restored, see [`super::restore::LEFT_BEHIND`].
+    pub left: BTreeSet<MemberId>,
 }
 
 impl<'a> Plane<'a> {
@@ -139,9 +141,15 @@ impl<'a> Plane<'a> {
         self.masters.iter().find(|master| master.node.name == name)
     }
 
-    /// The masters that serve.
+    /// The masters that serve the cluster: those whose data a restore has left behind do not.
     pub fn living(&self) -> impl Iterator<Item = &Member<'a>> {
-        self.masters.iter().filter(|master| master.is_living())
+        let left = self.left_behind();
+        let is_left = move |master: &Member<'_>| {
+            let view = master.etcd.as_ref();
+            view.is_some_and(|view| view.is_of(&left))
+        };
+        let serving = self.masters.iter().filter(|master| master.is_living());
+        serving.filter(move |master| !is_left(master))
     }
 
     /// The CA of the cluster: that of a living master, else that of any master; the first in order.
@@ -158,14 +166,15 @@ impl<'a> Plane<'a> {
     /// equals the larger, *even if it has no quorum*: a host whose data was wiped and that then founded a cluster of its own
     /// is healthy in its own eyes, with the same cluster id and member id as before (etcd derives both from the first
     /// member's URL), so neither ids nor health can tell it from the real one, but its list is shorter.
+    ///
+    /// Before that, views are set aside that a restore has left behind: a master that was lost when the survivor's data
+    /// became a cluster of one, and that comes back with its old disk, knows more members than the cluster has, and two of
+    /// them even have a quorum.
     #[must_use]
     pub fn etcd(&self) -> Etcd {
+        let left = self.left_behind();
         let mut views: BTreeMap<(MemberId, BTreeSet<MemberId>), Vec<&View>> = BTreeMap::new();
-        for view in self
-            .masters
-            .iter()
-            .filter_map(|master| master.etcd.as_ref())
-        {
+        for view in self.views().filter(|view| !view.is_of(&left)) {
             views
                 .entry((view.cluster_id, view.members.ids()))
                 .or_default()
@@ -190,12 +199,26 @@ impl<'a> Plane<'a> {
             id: *id,
             members,
             healthy,
+            left,
         };
         if cluster.healthy.is_empty() {
             Etcd::NoQuorum(cluster)
         } else {
             Etcd::Living(cluster)
         }
+    }
+
+    fn views(&self) -> impl Iterator<Item = &View> {
+        self.masters
+            .iter()
+            .filter_map(|master| master.etcd.as_ref())
+    }
+
+    /// What the data of any master has left behind.
+    fn left_behind(&self) -> BTreeSet<MemberId> {
+        self.views()
+            .flat_map(|view| view.left.iter().copied())
+            .collect()
     }
 
     /// What keeps the cluster's etcd from being whole, in words.
@@ -235,12 +258,13 @@ impl<'a> Plane<'a> {
 impl Cluster {
     /// Whether a member's view is one of this cluster: the same id, and it knows others of it (or there are none).
     ///
-    /// A member that lags behind knows some; one that founded a cluster of its own knows none.
+    /// A member that lags behind knows some; one that founded a cluster of its own knows none, and one whose data was left
+    /// behind knows those that are gone.
     #[must_use]
     pub fn knows(&self, view: &View) -> bool {
         let (own, all) = (view.members.ids(), self.members.ids());
         let shares_others = own.intersection(&all).any(|id| *id != view.member_id);
-        view.cluster_id == self.id && (own == all || shares_others)
+        view.cluster_id == self.id && (own == all || shares_others) && !view.is_of(&self.left)
     }
 
     /// Every member that is not a started, healthy voter, in words.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use camino::Utf8PathBuf;
 
+use super::etcd::MemberId;
 use crate::host::command::Script;
 use crate::host::probe::Probe;
 use crate::inventory::Node;
@@ -49,6 +50,10 @@ has apiserver-cert $pki/apiserver.crt
 has apiserver-manifest $kubernetes/manifests/kube-apiserver.yaml
 has etcd-manifest $kubernetes/manifests/etcd.yaml
 has etcd-data /var/lib/etcd/member
+if [ -e /var/lib/etcd/member/quorate-left-behind ]; then
+    read -r left </var/lib/etcd/member/quorate-left-behind
+    echo "etcd-left $left"
+fi
 has founding $kubernetes/quorate/founding
 has joining $kubernetes/quorate/joining
 echo "clock $(date +%s)"
@@ -244,6 +249,8 @@ pub struct Report {
     pub etcd_members: Answer,
     /// `/health` of its own etcd: it has a leader and a quorum.
     pub etcd_health: Answer,
+    /// What its etcd's data has left behind, see [`super::restore::LEFT_BEHIND`].
+    pub etcd_left: BTreeSet<MemberId>,
 }
 
 impl Report {
@@ -266,6 +273,7 @@ impl Report {
                 "etcd-status" => report.etcd_status = Answer::of(value),
                 "etcd-members" => report.etcd_members = Answer::of(value),
                 "etcd-health" => report.etcd_health = Answer::of(value),
+                "etcd-left" => report.etcd_left = MemberId::all_in(value),
                 _ => {}
             }
         }
@@ -290,7 +298,11 @@ impl fmt::Display for Report {
         writeln!(f, "node {}", self.node)?;
         writeln!(f, "etcd-status {}", self.etcd_status)?;
         writeln!(f, "etcd-members {}", self.etcd_members)?;
-        writeln!(f, "etcd-health {}", self.etcd_health)
+        writeln!(f, "etcd-health {}", self.etcd_health)?;
+        if self.etcd_left.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "etcd-left {}", MemberId::in_words(&self.etcd_left))
     }
 }
 

@@ -6,9 +6,12 @@
 
 pub mod agreement;
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::etcd::MemberId;
 use crate::host::command::Script;
 
 /// The directory of a restore on a master.
@@ -19,6 +22,12 @@ pub const SNAPSHOT: &str = "/var/lib/quorate/restore/snapshot.db";
 
 /// The settings in it.
 pub const SETTINGS: &str = "/var/lib/quorate/restore/settings";
+
+/// A file beside etcd's own in the data that a restore makes, so that it goes where the data goes: the ids of what the data
+/// has left behind. After a restore of a snapshot that is the cluster's id before, since the restored one has another; after
+/// `--force-new-cluster`, which keeps it, the ids of the members that were given up. None of them can ever be right again: a
+/// member that joins later gets an id of its own.
+pub const LEFT_BEHIND: &str = "/var/lib/etcd/member/quorate-left-behind";
 
 /// The stages, in order. A stage begins on any master only when the one before has ended on all.
 #[derive(
@@ -111,6 +120,8 @@ pub struct Settings {
     pub initial_cluster: String,
     /// SHA-256 of the snapshot; empty where there is none.
     pub sha256: String,
+    /// What the new data leaves behind, see [`LEFT_BEHIND`].
+    pub left_behind: BTreeSet<MemberId>,
 }
 
 impl Settings {
@@ -126,14 +137,15 @@ impl Settings {
             Way::ForceNewCluster => "force-new-cluster",
         };
         format!(
-            "id {}\ntoken {}\nrole {part}\nway {way}\nname {}\naddress {}\npeer-url {}\ninitial-cluster {}\nsha256 {}\n",
+            "id {}\ntoken {}\nrole {part}\nway {way}\nname {}\naddress {}\npeer-url {}\ninitial-cluster {}\nsha256 {}\nleft-behind {}\n",
             self.id,
             self.token,
             self.name,
             self.address,
             self.peer_url,
             self.initial_cluster,
-            self.sha256
+            self.sha256,
+            MemberId::in_words(&self.left_behind)
         )
     }
 
@@ -154,7 +166,7 @@ impl Settings {
                 _ => return None,
             },
             way: match value("way").as_deref() {
-                // A restore that an older quorate began says nothing of it.
+                // A restore that an older quorate began says nothing of it, nor of what is left behind.
                 None | Some("snapshot") => Way::Snapshot,
                 Some("force-new-cluster") => Way::ForceNewCluster,
                 Some(_) => return None,
@@ -164,6 +176,7 @@ impl Settings {
             peer_url: value("peer-url")?,
             initial_cluster: value("initial-cluster")?,
             sha256: value("sha256")?,
+            left_behind: MemberId::all_in(&value("left-behind").unwrap_or_default()),
         })
     }
 }
@@ -273,6 +286,7 @@ mod tests {
             peer_url: "https://10.1.1.101:2380".to_owned(),
             initial_cluster: "master1=https://10.1.1.101:2380".to_owned(),
             sha256: "f069".to_owned(),
+            left_behind: [MemberId(0x2a), MemberId(0x1f)].into(),
         }
     }
 
@@ -289,7 +303,8 @@ mod tests {
         for part in [Part::Member, Part::Bystander] {
             let text = settings(part).to_text();
             assert_eq!(Settings::parse(&text), Some(settings(part)));
-            for line in text.lines().filter(|line| !line.starts_with("way")) {
+            let needed = |line: &&str| !line.starts_with("way") && !line.starts_with("left-behind");
+            for line in text.lines().filter(needed) {
                 assert_eq!(
                     Settings::parse(&text.replace(line, "")),
                     None,

@@ -296,10 +296,11 @@ impl World {
         living.is_some_and(|cluster| cluster.members.iter().any(|it| it.peer_url == url))
     }
 
-    /// The cluster that has a quorum; the one founded first, if there are several.
+    /// The cluster that has a quorum and was not given up; the one founded first, if there are several.
     #[must_use]
     pub fn live_cluster(&self) -> Option<usize> {
-        (0..self.etcd.len()).find(|cluster| self.has_quorum(*cluster))
+        let mut clusters = 0..self.etcd.len();
+        clusters.find(|cluster| !self.given_up.contains(cluster) && self.has_quorum(*cluster))
     }
 
     /// `maintenance/status`, as the gateway writes it.

@@ -7,7 +7,9 @@ use super::machine::Machine;
 use super::pods::node_path;
 use super::scripts::Ended;
 use super::world::World;
+use crate::cluster::etcd::MemberId;
 use crate::cluster::report::{Answer, Has, Report};
+use crate::cluster::restore::LEFT_BEHIND;
 
 /// The body of an answer, on one line.
 pub(super) fn answer((code, body): (u16, String)) -> Answer {
@@ -24,6 +26,7 @@ pub(super) fn report(world: &mut World, host: &str) -> Report {
         machine_id: machine.machine_id.clone(),
         readyz: readyz(world, &machine),
         node: own_node(world, &machine),
+        etcd_left: MemberId::all_in(machine.files.text(LEFT_BEHIND).unwrap_or_default()),
         ..Report::default()
     };
     let can_ask = [

@@ -203,8 +203,8 @@ impl Site<'_> {
         }
     }
 
-    /// A cluster that too few masters are members of, while others were: it may be a founding on an empty disk, whose only
-    /// member is healthy in its own eyes. Joining the others to it would seal the loss of everything.
+    /// A cluster that too few masters are members of, while others were, and that no restore has made: it may be a founding on
+    /// an empty disk, whose only member is healthy in its own eyes. Joining the others to it would seal the loss of everything.
     fn founded_anew(&self, cluster: &Cluster) -> Option<String> {
         let masters = self.inventory.with_role(Role::Master).count();
         let were_members: Vec<&str> = self
@@ -215,7 +215,7 @@ impl Site<'_> {
             .filter(|master| master.report.has(Has::EtcdManifest))
             .map(|master| master.node.name.as_str())
             .collect();
-        let is_small = cluster.members.0.len() < quorum(masters);
+        let is_small = cluster.members.0.len() < quorum(masters) && cluster.left.is_empty();
         (is_small && !were_members.is_empty()).then(|| {
             let members: Vec<&str> = cluster.members.0.iter().map(EtcdMember::label).collect();
             format!(

@@ -108,7 +108,7 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
         Proposal::Survivor(name) => {
             let what = format!("the other masters' data is given up for {name}'s");
             agree_by_name(session, request.confirm.as_deref(), &what)?;
-            survivor::begin(session, &hosts, name, request.way).await?;
+            survivor::begin(session, &hosts, &plane, name, request.way).await?;
             survivor::go_on(session, &hosts, &meter, begun).await
         }
     }
@@ -158,7 +158,8 @@ fn in_words(proposal: &Proposal) -> String {
         }
         Proposal::Survivor(name) => format!(
             "Quorum is lost. Take a snapshot of {name}, make it a cluster of one, and let the others that answer join it. \
-             What was never replicated to {name} is lost. The lost masters must never start again with their old data."
+             What was never replicated to {name} is lost. Should a lost master start again with its old disk, run this again at \
+             once: until then its apiserver serves what it had."
         ),
     }
 }

@@ -5,10 +5,13 @@
 //! revisions are bumped where etcd's tool can. Either way the old data stays, and the stages are those of `restore`, so an
 //! interruption at any moment is gone on from, or back with `restore --abort`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::note;
+use crate::cluster::etcd::MemberId;
+use crate::cluster::plane::Plane;
 use crate::cluster::restore::Way;
 use crate::cluster::snapshot;
 use crate::engine::lock;
@@ -44,9 +47,11 @@ pub(super) fn is_under_way(states: &States) -> Result<bool, Error> {
 pub(super) async fn begin(
     session: &Session,
     hosts: &Hosts,
+    plane: &Plane<'_>,
     survivor: &str,
     way: Way,
 ) -> Result<(), Error> {
+    let left_behind = left_behind(plane, survivor, way);
     let lock_name = format!("{}-restore", session.inventory.name);
     let _lock = lock::take(hosts, &lock_name, &lock::owner()).await?;
     let host = hosts
@@ -59,6 +64,7 @@ pub(super) async fn begin(
             sha256: String::new(),
             size: 0,
             content: Content::OwnData,
+            left_behind,
         };
         return lay(hosts, &[host], &states(hosts).await?, &source).await;
     }
@@ -77,8 +83,24 @@ pub(super) async fn begin(
         sha256: taken.sha256,
         size: taken.size,
         content: Content::OnHost(&kept),
+        left_behind,
     };
     lay(hosts, &[host], &states(hosts).await?, &source).await
+}
+
+/// The cluster that was; or, where its id stays, its other members.
+fn left_behind(plane: &Plane<'_>, survivor: &str, way: Way) -> BTreeSet<MemberId> {
+    let Some(view) = plane.of(survivor).and_then(|own| own.etcd.as_ref()) else {
+        return BTreeSet::new();
+    };
+    match way {
+        Way::Snapshot => [view.cluster_id].into(),
+        Way::ForceNewCluster => {
+            let mut others = view.members.ids();
+            others.remove(&view.member_id);
+            others
+        }
+    }
 }
 
 async fn keep(host: &Host, from: &str, to: &str) -> Result<(), Error> {

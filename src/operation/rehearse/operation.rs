@@ -96,8 +96,10 @@ pub const OPERATIONS: &[Operation] = &[
             let masters: Vec<&Node> = session.inventory.with_role(Role::Master).collect();
             let lost = masters.len() / 2 + 1;
             for node in masters.iter().take(lost) {
-                lose(world, node);
+                world.power_off(&node.name);
             }
+            // The others come back with their old disks.
+            lose(world, first_master(session));
         },
         run: |session| {
             Box::pin(recover_and_give_back(
@@ -176,12 +178,15 @@ async fn recover_and_give_back(session: &Session, confirm: Option<&str>) -> Resu
     recover::recover(session, &request()).await
 }
 
-/// Switches on the machines of masters that etcd does not know any more; whether there were any.
+/// Switches on the machines of masters that etcd, which lives, does not know any more; whether there were any.
 fn give_back(session: &Session) -> bool {
     let Desk::Rehearsal(rehearsal) = &session.desk else {
         return false;
     };
     let mut world = rehearsal.simulation.world();
+    if world.live_cluster().is_none() {
+        return false;
+    }
     let is_gone = |node: &&Node| {
         world.machines.get(&node.name).is_some_and(|it| !it.is_on) && !world.knows(node.address)
     };

@@ -166,6 +166,7 @@ mod tests {
             peer_url: String::new(),
             initial_cluster: String::new(),
             sha256: String::new(),
+            left_behind: std::collections::BTreeSet::new(),
         });
         let state = Progress {
             settings,

@@ -11,6 +11,7 @@ mod read_back;
 mod rebuild;
 mod stage;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +24,7 @@ use super::provision::{Work, carry_out, provision};
 use crate::backup::manifest::{Manifest, SNAPSHOT};
 use crate::backup::seal::Keys;
 use crate::backup::store::Store;
+use crate::cluster::etcd::MemberId;
 use crate::cluster::plane::Plane;
 use crate::engine::lock;
 use crate::engine::meter::Meter;
@@ -83,6 +85,7 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
         sha256: manifest.object(SNAPSHOT)?.sha256.clone(),
         size: manifest.object(SNAPSHOT)?.size,
         content: Content::Here(&|| Ok(held.open(&manifest, &request.keys, SNAPSHOT)?)),
+        left_behind: left_behind(&manifest, &plane, &states),
     };
     lay(&hosts, &members, &states, &source).await?;
     rebuild::files(&blank, &held, &request.keys, &manifest).await?;
@@ -116,6 +119,23 @@ async fn connect(session: &Session, single: bool) -> Result<(Hosts, Arc<Meter>),
         ));
     }
     Ok((hosts, meter))
+}
+
+/// The clusters that were: that of the backup, and those that run now where this restore has not come yet.
+fn left_behind(manifest: &Manifest, plane: &Plane<'_>, states: &States) -> BTreeSet<MemberId> {
+    let token = under_way(states);
+    let is_before = |name: &str| {
+        let state = states.get(name);
+        !state.is_some_and(|state| token.is_some_and(|token| takes_part(state, token)))
+    };
+    let masters = plane.masters.iter();
+    let running = masters
+        .filter(|master| is_before(&master.node.name))
+        .filter_map(|master| Some(master.etcd.as_ref()?.cluster_id));
+    MemberId::parse(&manifest.etcd.cluster_id)
+        .into_iter()
+        .chain(running)
+        .collect()
 }
 
 /// The masters that get the data: all; or the one that an interrupted restore has chosen, one that has an etcd, any.

@@ -1,10 +1,10 @@
 //! Laying the snapshot and the settings of a restore on the masters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 
-use crate::cluster::etcd::peer_url;
+use crate::cluster::etcd::{MemberId, peer_url};
 use crate::cluster::restore::{
     DIRECTORY, Part, Progress, SETTINGS, SNAPSHOT, Settings, Way, state_script,
 };
@@ -29,6 +29,8 @@ pub struct Source<'a> {
     pub size: u64,
     /// Where its bytes are.
     pub content: Content<'a>,
+    /// What the data made from it leaves behind.
+    pub left_behind: BTreeSet<MemberId>,
 }
 
 /// Where a snapshot's bytes are.
@@ -129,6 +131,7 @@ pub async fn lay(
             peer_url: peer_url(host.node.address),
             initial_cluster: initial_cluster.clone(),
             sha256: source.sha256.clone(),
+            left_behind: source.left_behind.clone(),
         };
         lay_on(host, &settings, source).await
     });

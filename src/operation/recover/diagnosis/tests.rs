@@ -196,6 +196,38 @@ fn what_would_cost_the_quorum_is_refused_with_the_arithmetic() {
 }
 
 #[test]
+fn a_master_that_comes_back_with_the_data_that_was_given_up_joins_the_survivor() {
+    let left = |ids: &[u64]| ids.iter().copied().map(MemberId).collect();
+    let restored = Report {
+        etcd_status: status(CLUSTER + 1, 7),
+        etcd_members: list(&[started(1).replace("\"ID\":\"1\"", "\"ID\":\"7\"")]),
+        etcd_left: left(&[CLUSTER]),
+        ..joined(1, &ALL)
+    };
+    let forced = Report {
+        etcd_left: left(&[2, 3]),
+        ..joined(1, &[1])
+    };
+    for survivor in [restored, forced] {
+        let proposed = |others: [Report; 2]| {
+            let [second, third] = others;
+            proposed([Some(survivor.clone()), Some(second), Some(third)], &NODES)
+        };
+        let both = Proposal::Rejoin(vec!["master2".to_owned(), "master3".to_owned()]);
+        let alone = [without_quorum(2), Report::default()];
+        assert_eq!(proposed(alone), both);
+        let with_a_quorum = [joined(2, &ALL), joined(3, &ALL)];
+        assert_eq!(proposed(with_a_quorum), both);
+        let silent = [stopped(2, &[]), stopped(3, &[])];
+        assert_eq!(
+            proposed(silent),
+            both,
+            "it was no founding on an empty disk"
+        );
+    }
+}
+
+#[test]
 fn one_survivor_of_three_founds_anew_but_not_while_a_quorum_has_its_data() {
     let blank = || Some(Report::default());
     for others in [[None, None], [blank(), None], [blank(), blank()]] {
