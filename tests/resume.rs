@@ -18,29 +18,39 @@ use quorate::operation::rehearse::{
 
 const INVENTORY: &str = "tests/data/simulated.yaml";
 
+/// etcd as a cluster of its own.
+const EXTERNAL: &str = "tests/data/simulated-external.yaml";
+
+/// Every operation on the stacked topology, and those that know the external one.
+fn scenes() -> impl Iterator<Item = (&'static Operation, &'static str)> {
+    let stacked = OPERATIONS.iter().map(|operation| (operation, INVENTORY));
+    let provision = Operation::find("provision").map(|operation| (operation, EXTERNAL));
+    stacked.chain(provision)
+}
+
 fn number(variable: &str, default: usize) -> usize {
     let value = std::env::var(variable).ok();
     value.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn reference(operation: &Operation) -> Reference {
-    let mut stage = stage(INVENTORY, operation.name);
+fn reference(operation: &Operation, inventory: &str) -> Reference {
+    let mut stage = stage(inventory, operation.name);
     Reference::new(&mut stage, operation).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Tries cases and fails with what broke, each with the command that replays it.
 fn try_cases(
-    operation: &'static Operation,
+    (operation, inventory): (&'static Operation, &str),
     reference: &Reference,
     what: &str,
     case: &(dyn Fn(usize) -> Vec<Fault> + Sync),
     count: usize,
 ) {
     let began = Instant::now();
-    let broken = try_all(&session(INVENTORY), operation, reference, case, count, 8)
+    let broken = try_all(&session(inventory), operation, reference, case, count, 8)
         .unwrap_or_else(|error| panic!("{error}"));
     println!(
-        "{}: {count} cases of {what}, {} calls, {:.0} s",
+        "{} {inventory}: {count} cases of {what}, {} calls, {:.0} s",
         operation.name,
         reference.calls.len(),
         began.elapsed().as_secs_f64()
@@ -48,7 +58,7 @@ fn try_cases(
     let shown: Vec<String> = broken
         .iter()
         .take(25)
-        .map(|it| shown(operation, it))
+        .map(|it| shown(operation, inventory, it))
         .collect();
     assert!(
         broken.is_empty(),
@@ -58,8 +68,8 @@ fn try_cases(
     );
 }
 
-fn shown(operation: &Operation, outcome: &Outcome) -> String {
-    let start = format!("quorate rehearse {} -i {INVENTORY}", operation.name);
+fn shown(operation: &Operation, inventory: &str, outcome: &Outcome) -> String {
+    let start = format!("quorate rehearse {} -i {inventory}", operation.name);
     let command = outcome
         .faults
         .iter()
@@ -70,9 +80,9 @@ fn shown(operation: &Operation, outcome: &Outcome) -> String {
 
 #[test]
 fn a_run_without_faults_keeps_every_promise() {
-    for operation in OPERATIONS {
-        let reference = reference(operation);
-        let mut stage = stage(INVENTORY, operation.name);
+    for (operation, inventory) in scenes() {
+        let reference = reference(operation, inventory);
+        let mut stage = stage(inventory, operation.name);
         let outcome = attempt(&mut stage, &reference, &[], Search::Secrets);
         assert_eq!(outcome.broken, None, "{}", operation.name);
         assert_eq!(outcome.runs.len(), 1, "{}", operation.name);
@@ -86,21 +96,33 @@ fn a_run_without_faults_keeps_every_promise() {
 
 #[test]
 fn a_fault_at_any_remote_call_is_made_good_by_running_again() {
-    for operation in OPERATIONS {
-        let reference = reference(operation);
+    for (operation, inventory) in scenes() {
+        let reference = reference(operation, inventory);
         let cases = every(&reference.calls, number("QUORATE_STRIDE", 5));
         let case = |index: usize| cases.get(index).cloned().unwrap_or_default();
-        try_cases(operation, &reference, "one fault", &case, cases.len());
+        try_cases(
+            (operation, inventory),
+            &reference,
+            "one fault",
+            &case,
+            cases.len(),
+        );
     }
 }
 
 #[test]
 fn several_faults_at_random_are_made_good_by_running_again() {
-    for operation in OPERATIONS {
-        let reference = reference(operation);
+    for (operation, inventory) in scenes() {
+        let reference = reference(operation, inventory);
         let case = |index: usize| random(index as u64, &reference.calls);
         let count = number("QUORATE_SEEDS", 100);
-        try_cases(operation, &reference, "several faults", &case, count);
+        try_cases(
+            (operation, inventory),
+            &reference,
+            "several faults",
+            &case,
+            count,
+        );
     }
 }
 
@@ -108,7 +130,7 @@ fn several_faults_at_random_are_made_good_by_running_again() {
 #[test]
 fn a_broken_promise_is_noticed() {
     let operation = Operation::find("provision").expect("there");
-    let mut reference = reference(operation);
+    let mut reference = reference(operation, INVENTORY);
     let mut stage = stage(INVENTORY, operation.name);
     let violation = "two of something".to_owned();
     reference.begins.violations.push(violation.clone());
@@ -179,7 +201,7 @@ fn each_invariant_notices_its_breach() {
 #[test]
 fn a_second_operator_is_refused_while_the_first_one_works() {
     let operation = Operation::find("provision").expect("there");
-    let reference = reference(operation);
+    let reference = reference(operation, INVENTORY);
     let mut stage = stage(INVENTORY, operation.name);
     let fault = "master1:second-operator@kubeadm-init"
         .parse()
@@ -192,7 +214,7 @@ fn a_second_operator_is_refused_while_the_first_one_works() {
 #[test]
 fn an_operator_who_dies_is_noticed_as_dead() {
     let operation = Operation::find("provision").expect("there");
-    let reference = reference(operation);
+    let reference = reference(operation, INVENTORY);
     let mut stage = stage(INVENTORY, operation.name);
     let fault: Fault = "master1:operator-dies@kubeadm-init+3"
         .parse()

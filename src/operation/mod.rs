@@ -37,7 +37,7 @@ use crate::host::probe::Probe;
 use crate::host::ssh::{ConnectOptions, Shared};
 use crate::input::Colour;
 use crate::inventory::select::{SelectError, Selector};
-use crate::inventory::{Inventory, Node};
+use crate::inventory::{EtcdTopology, Inventory, Node};
 use crate::plan::Plan;
 use crate::playbook::Playbook;
 use crate::report::{Format, eprintln};
@@ -170,6 +170,16 @@ impl Session {
             node,
             templates: &self.templates,
             fleet,
+        }
+    }
+
+    /// Refuses an operation that does not know an etcd of its own cluster yet.
+    fn needs_stacked_etcd(&self, operation: &str) -> Result<(), Error> {
+        match self.inventory.etcd {
+            EtcdTopology::Stacked => Ok(()),
+            EtcdTopology::External(_) => Err(Error::refused(format!(
+                "`quorate {operation}` knows etcd stacked on the masters only, and the inventory has it as a cluster of its own"
+            ))),
         }
     }
 

@@ -1,9 +1,8 @@
 # Saves a snapshot of the etcd of this host, and says what the living member holds at its revision.
 work=/var/lib/quorate/snapshot
-pki=/etc/kubernetes/pki/etcd
 rm -rf $work
 mkdir -p $work
-needed=$(( $(stat -c %s /var/lib/etcd/member/snap/db) * 4 / 1024 ))
+needed=$(( $(stat -c %s "$data/member/snap/db") * 4 / 1024 ))
 free=$(df -Pk $work | awk 'NR == 2 { print $4 }')
 if [ "$free" -lt "$needed" ]; then
     echo "$work has $free KiB free, and a snapshot with its trial restore needs $needed" >&2

@@ -2,6 +2,7 @@
 
 use super::certificate::Certificate;
 use super::etcd;
+use super::external_etcd::{is_external, may_ask};
 use super::jobs::{End, Step, Work};
 use super::machine::Machine;
 use super::pods::node_path;
@@ -81,7 +82,7 @@ pub(super) fn value_of(text: &str, key: &str) -> Option<String> {
 }
 
 /// The items of a list in YAML that is simple enough.
-fn items_of(text: &str, key: &str) -> Vec<String> {
+pub(super) fn items_of(text: &str, key: &str) -> Vec<String> {
     let lines = text.lines().skip_while(|line| line.trim() != key).skip(1);
     let items = lines.map_while(|line| line.trim().strip_prefix("- "));
     items
@@ -102,7 +103,7 @@ fn mark_joining(world: &mut World, work: &Work) -> End {
     world.put(work, &format!("{QUORATE}/joining"), "", 0o644);
     for name in SHARED_PKI
         .iter()
-        .filter(|_| work.files.contains_key("ca.key"))
+        .filter(|name| work.files.contains_key(&name.replace('/', "-")))
     {
         let mode = if name.ends_with("key") { 0o600 } else { 0o644 };
         let content = work.text(&name.replace('/', "-"));
@@ -159,7 +160,11 @@ fn preflight_init(world: &mut World, work: &Work) -> End {
             ));
         }
     }
-    if etcd::data(machine).is_some() {
+    let is_external = is_external(machine);
+    if is_external && !may_ask(machine) {
+        complaints.push("ExternalEtcdClientCertificates".to_owned());
+    }
+    if !is_external && etcd::data(machine).is_some() {
         complaints.push("DirAvailable--var-lib-etcd".to_owned());
     }
     complaints.retain(|complaint| !ignored.contains(complaint.as_str()));
@@ -172,7 +177,11 @@ fn make_cas(world: &mut World, work: &Work) -> End {
     }
     world.cas += 1;
     let number = world.cas;
+    let is_external = is_external(world.machine(&work.host));
     for name in SHARED_PKI {
+        if is_external && name.starts_with("etcd/") {
+            continue;
+        }
         let path = format!("{PKI}/{name}");
         if name.ends_with("key") {
             let secret = format!("planted-private-key-{number}-{}", name.replace('/', "-"));
@@ -242,6 +251,9 @@ fn issue_certificates(world: &mut World, host: &str) {
         "apiserver-etcd-client.crt",
     ] {
         let path = format!("{PKI}/{name}");
+        if name.contains("etcd") && is_external(machine) {
+            continue;
+        }
         if !machine.files.has(&path) {
             machine
                 .files
@@ -311,6 +323,11 @@ fn write_pods(world: &mut World, work: &Work) -> End {
     End::Done
 }
 
+/// Whether the host becomes a master with an etcd member of its own.
+fn is_stacked_master(world: &mut World, work: &Work) -> bool {
+    is_master(world, work) && !is_external(world.machine(&work.host))
+}
+
 /// A manifest: what of the shared configuration is in its component's flags.
 pub(super) fn manifest(world: &mut World, host: &str, pod: &str) -> String {
     let key = match pod {
@@ -340,6 +357,9 @@ pub(super) fn manifest(world: &mut World, host: &str, pod: &str) -> String {
 }
 
 fn write_etcd_of_founder(world: &mut World, work: &Work) -> End {
+    if is_external(world.machine(&work.host)) {
+        return End::Done;
+    }
     let manifest = manifest(world, &work.host, "etcd");
     let text = format!("{manifest}--initial-cluster={}=…\n", work.host);
     world.put(work, &format!("{MANIFESTS}/etcd.yaml"), text, 0o600);
@@ -458,7 +478,8 @@ fn preflight_join(world: &mut World, work: &Work) -> End {
             complaints.push(format!("[ERROR FileAvailable--etc-kubernetes-{path}]"));
         }
     }
-    if machine.role == Role::Master && etcd::data(machine).is_some() {
+    let is_stacked = machine.role == Role::Master && !is_external(machine);
+    if is_stacked && etcd::data(machine).is_some() {
         complaints.push("[ERROR DirAvailable--var-lib-etcd]".to_owned());
     }
     if machine.role == Role::Worker && machine.files.has(&format!("{PKI}/ca.crt")) {
@@ -519,7 +540,7 @@ fn prepare_control_plane(world: &mut World, work: &Work) -> End {
 }
 
 fn check_etcd(world: &mut World, work: &Work) -> End {
-    if !is_master(world, work) {
+    if !is_stacked_master(world, work) {
         return End::Done;
     }
     match world.live_cluster() {
@@ -546,7 +567,7 @@ fn bootstrap_kubelet(world: &mut World, work: &Work) -> End {
 }
 
 fn add_member(world: &mut World, work: &Work) -> End {
-    if !is_master(world, work) {
+    if !is_stacked_master(world, work) {
         return End::Done;
     }
     match world.add_member(&work.host) {
@@ -556,7 +577,7 @@ fn add_member(world: &mut World, work: &Work) -> End {
 }
 
 fn write_etcd_of_joiner(world: &mut World, work: &Work) -> End {
-    if is_master(world, work) {
+    if is_stacked_master(world, work) {
         let manifest = manifest(world, &work.host, "etcd");
         let text = format!("{manifest}--initial-cluster=…\n--initial-cluster-state=existing\n");
         world.put(work, &format!("{MANIFESTS}/etcd.yaml"), text, 0o600);
@@ -565,7 +586,7 @@ fn write_etcd_of_joiner(world: &mut World, work: &Work) -> End {
 }
 
 fn start_member(world: &mut World, work: &Work) -> End {
-    if !is_master(world, work) || world.promote(&work.host) {
+    if !is_stacked_master(world, work) || world.promote(&work.host) {
         return End::Done;
     }
     End::Waits("[etcd] Waiting for the new etcd member to join the cluster".to_owned())

@@ -35,6 +35,7 @@ mod candidates;
 mod certificate;
 mod door;
 pub mod etcd;
+mod external_etcd;
 pub mod faults;
 pub mod files;
 mod invariants;

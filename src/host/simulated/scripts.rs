@@ -13,7 +13,6 @@ use super::load_balancer;
 use super::machine::Machine;
 use super::pods::node_path;
 use super::world::World;
-use crate::cluster::ca::SHARED_PKI;
 use crate::cluster::report::{Answer, Has, Report};
 use crate::host::command::{Body, Command, Script};
 use crate::host::file::RemoteFile;
@@ -32,7 +31,9 @@ fn unknown<T>(what: &str) -> Result<T, String> {
 /// Whether a command's output holds keys by design: it goes from there into a job's private files and nowhere else.
 pub(super) fn answers_with_keys(command: &Command) -> bool {
     match &command.body {
-        Body::Script(script) => ["control-plane-pki", "kubeconfig-fetch"].contains(&script.name),
+        Body::Script(script) => {
+            ["control-plane-pki", "etcd-ca-read", "kubeconfig-fetch"].contains(&script.name)
+        }
         Body::Program(_) => false,
     }
 }
@@ -49,6 +50,7 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
     let machine = world.machine(host);
     Ok(match script.name {
         "kubernetes-report" => (0, report(world, host).to_string()),
+        "etcd-report" => (0, super::external_etcd::report(world, host).to_string()),
         "kubernetes-api-read" => (0, api_read(world, host, argument(1))),
         "kubernetes-repository-listings" => (0, listings(machine)),
         "registry-files" => (0, registry_files(machine, argument(0))),
@@ -63,7 +65,7 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
         "containerd-version" => (127, String::new()),
         "preflight" => (
             0,
-            preflight(world, host, script.arguments.get(4..).unwrap_or_default()),
+            preflight(world, host, script.arguments.get(5..).unwrap_or_default()),
         ),
         name => match super::upgrade::probe(world, host, name, &script.arguments) {
             Some(said) => (0, said),
@@ -109,7 +111,7 @@ pub(super) fn run(
             done
         }
         "kubernetes-api" => Ok(api(world, host, [&argument(1), &argument(2)], stdin)),
-        "control-plane-pki" => Ok(pki(machine)),
+        "control-plane-pki" => Ok(pki(machine, &script.arguments)),
         "etcd-member-remove" => {
             let id = argument(1)
                 .parse()
@@ -154,7 +156,8 @@ pub(super) fn run(
         | "control-plane-component-healthy"
         | "control-plane-store-kubelet"
         | "wait-for-units" => done,
-        name => super::upgrade::run(world, host, name, &script.arguments)
+        name => super::external_etcd::run(world, host, script, stdin)
+            .or_else(|| super::upgrade::run(world, host, name, &script.arguments))
             .map_or_else(|| unknown(&format!("script `{name}`")), Ok),
     }
 }
@@ -203,6 +206,7 @@ pub(super) fn check_file(
 pub(super) fn job_steps(script: &str) -> Option<Vec<Step>> {
     let steps: Vec<Step> = match script {
         "packages-install" => vec![unpack, configure],
+        "etcd-packages-install" => vec![unpack_etcd, configure, hold],
         "kubernetes-packages-install" => vec![unpack_kubernetes, configure, hold],
         "kubernetes-repository-refresh" => vec![|_, _| End::Done],
         "kubernetes-key-fetch" => vec![fetch_key],
@@ -239,6 +243,16 @@ fn unpack_kubernetes(world: &mut World, work: &Work) -> End {
     let release = work.arguments.first().cloned().unwrap_or_default();
     for name in work.arguments.iter().skip(1) {
         machine.unpack(name, &format!("{release}-1.1"));
+    }
+    End::Done
+}
+
+fn unpack_etcd(world: &mut World, work: &Work) -> End {
+    let machine = world.machine(&work.host);
+    machine.is_dpkg_interrupted = true;
+    let release = work.arguments.first().cloned().unwrap_or_default();
+    for name in work.arguments.iter().skip(1) {
+        machine.unpack(name, &format!("{release}-4+b4"));
     }
     End::Done
 }
@@ -301,6 +315,7 @@ fn preflight(world: &mut World, host: &str, targets: &[String]) -> String {
             machine.runs("haproxy") && machine.files.has("/etc/keepalived/keepalived.conf")
         }
         Role::Master | Role::Worker => machine.files.has("/etc/kubernetes/kubelet.conf"),
+        Role::Etcd => machine.files.has(crate::cluster::etcd::MEMBERSHIP),
     };
     let mut lines = vec![format!("joined {}", if is_joined { "yes" } else { "no" })];
     let configurations = ["/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf"];
@@ -310,7 +325,7 @@ fn preflight(world: &mut World, host: &str, targets: &[String]) -> String {
     lines.extend(
         server.map(|(_, rest)| format!("endpoint {}", rest.lines().next().unwrap_or_default())),
     );
-    if machine.role != Role::LoadBalancer && machine.files.has(DATA) {
+    if machine.role.is_node() && machine.files.has(DATA) {
         lines.push("etcd-data yes".to_owned());
     }
     if !is_joined {
@@ -331,7 +346,7 @@ fn preflight_of_bare(world: &World, machine: &Machine, targets: &[String]) -> Ve
             format!("vip answered {}", super::probes::mac(holder))
         }));
         lines.push("listened yes".to_owned());
-    } else {
+    } else if machine.role.is_node() {
         lines.extend(["overlay", "br_netfilter"].map(|module| format!("module {module} yes")));
     }
     if let Some(package) = machine
@@ -355,7 +370,7 @@ fn preflight_of_bare(world: &World, machine: &Machine, targets: &[String]) -> Ve
                 .map(|port| format!("reach {name} {port} {verdict}")),
         );
     }
-    if machine.role == Role::Master {
+    if matches!(machine.role, Role::Master | Role::Etcd) {
         lines.extend([
             "space 104857600 /var/lib/etcd".to_owned(),
             "sync p99 900 /var/lib/etcd".to_owned(),
@@ -387,8 +402,14 @@ pub(super) fn report(world: &mut World, host: &str) -> Report {
     if !can_ask.iter().all(|path| machine.files.has(path)) {
         return report;
     }
+    answers_of_etcd(world, &machine, &mut report);
+    report
+}
+
+/// What a machine's etcd answers.
+pub(super) fn answers_of_etcd(world: &World, machine: &Machine, report: &mut Report) {
     report.etcd_status = Answer::Unreachable;
-    if let Some(data) = world.running(&machine) {
+    if let Some(data) = world.running(machine) {
         let ok = |body: Option<String>| Answer::Http(200, body.unwrap_or_default());
         report.etcd_status = ok(world.etcd_status(data));
         report.etcd_members = ok(world.etcd_members(data));
@@ -398,7 +419,6 @@ pub(super) fn report(world: &mut World, host: &str) -> Report {
             Answer::Http(503, "{\"health\":\"false\"}".to_owned())
         };
     }
-    report
 }
 
 fn traces(machine: &Machine) -> std::collections::BTreeSet<Has> {
@@ -421,6 +441,9 @@ fn traces(machine: &Machine) -> std::collections::BTreeSet<Has> {
         .into_iter()
         .filter(|(_, path)| machine.files.has(path));
     let mut has: std::collections::BTreeSet<Has> = there.map(|(has, _)| has).collect();
+    if has.contains(&Has::ApiserverManifest) && super::external_etcd::is_external(machine) {
+        has.insert(Has::ExternalEtcd);
+    }
     if !machine.packages.contains_key("curl") {
         has.insert(Has::NoCurl);
     }
@@ -521,9 +544,9 @@ fn api(world: &mut World, host: &str, [method, path]: [&str; 2], stdin: &[u8]) -
     (0, format!("{body}\n{code}"), String::new())
 }
 
-fn pki(machine: &Machine) -> Ended {
+fn pki(machine: &Machine, names: &[String]) -> Ended {
     let mut text = String::new();
-    for name in SHARED_PKI {
+    for name in names {
         let Some(content) = machine.files.text(&format!("/etc/kubernetes/pki/{name}")) else {
             return (1, text, format!("cat: {name}: No such file or directory"));
         };

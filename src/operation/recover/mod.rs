@@ -25,7 +25,7 @@ use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::error::Error;
 use crate::host::Hosts;
-use crate::inventory::{Node, Role};
+use crate::inventory::{EtcdTopology, Node, Role};
 use crate::report::table::{table, wrapped};
 use crate::report::{Format, eprintln, println};
 use diagnosis::{Proposal, Removal, Row, Site};
@@ -47,7 +47,8 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
     if !hosts.iter().any(|host| host.node.role == Role::Master) {
         return Err(Error::Connect { errors });
     }
-    if survivor::is_under_way(&states(&hosts).await?)? {
+    let is_stacked = session.inventory.etcd == EtcdTopology::Stacked;
+    if is_stacked && survivor::is_under_way(&states(&hosts).await?)? {
         if request.plan {
             println("A recovery from one survivor was interrupted: it goes on.");
             return Ok(());

@@ -53,6 +53,7 @@ pub struct Request {
 /// Restores.
 pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> {
     let begun = Instant::now();
+    session.needs_stacked_etcd("restore")?;
     let manifest = request.store.find(&request.id, &session.inventory.name)?;
     keep::check(&request.store, &manifest, &request.keys)?;
     fit::of_cluster(&manifest, &session.inventory.name)?;
