@@ -228,8 +228,9 @@ fn step(own: &Seat<'_>, cluster: &Cluster) -> Step {
         (None, _) => Step::Add,
         (Some(entry), None) if entry.is_started() && own.membership.is_some() && !entry.is_learner => Step::Done,
         (Some(_), None) => Step::Mark(Beginning::existing(&cluster.members.0, &own.node.name, own.peer_address)),
-        (Some(entry), Some(joining)) => match &own.etcd {
-            Some(_) if entry.is_learner => Step::Promote(entry.id),
+        // A learner does not tell what members it knows, so the others' word counts.
+        (Some(entry), Some(_)) if entry.is_learner && entry.is_started() => Step::Promote(entry.id),
+        (Some(_), Some(joining)) => match &own.etcd {
             Some(view) if view.is_healthy => Step::Keep(joining.clone()),
             Some(_) | None => Step::Start,
         },

@@ -175,6 +175,15 @@ pub(super) fn report(world: &mut World, host: &str) -> Report {
     let can_ask = [CONFIG, "/etc/etcd/pki/healthcheck-client.crt"];
     if can_ask.iter().all(|path| machine.files.has(path)) {
         super::scripts::answers_of_etcd(world, &machine, &mut report);
+        let is_learner = world.running(&machine).is_some_and(|(cluster, id)| {
+            world
+                .member(cluster, id)
+                .is_some_and(|member| member.is_learner)
+        });
+        if is_learner {
+            let refusal = "{\"error\":\"etcdserver: rpc not supported for learner\"}";
+            report.etcd_members = Answer::Http(503, refusal.to_owned());
+        }
     } else {
         report.etcd_status = Answer::Absent;
     }
