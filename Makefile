@@ -5,6 +5,8 @@ CARGO ?= cargo
 LAB   ?= lab
 ON     = -i .lab/inventory.yaml
 RELEASE = target/release/quorate
+# What is tested has all of it; what `make try` builds has not.
+ALL    = --features s3
 
 .PHONY: try test lint bench bench-scale rehearse soak lab-parts lab-down tools release
 
@@ -17,11 +19,11 @@ try: tools release
 
 ## Every test: unit, rendering, SSH, resume, and the lab end to end.
 test: tools lint
-	$(CARGO) test --locked --no-fail-fast -- --nocapture --test-threads 4
+	$(CARGO) test --locked $(ALL) --no-fail-fast -- --nocapture --test-threads 4
 
 lint:
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked $(ALL) --all-targets -- -D warnings
 
 ## Quorate against parallel OpenSSH, a bare client, Ansible and pyinfra, on the lab of `make try`.
 bench: tools release
@@ -42,11 +44,11 @@ rehearse: release
 ## The lab test with the parts that `make test` leaves out: backup, restore, recovery and upgrade of the real cluster, and an
 ## etcd of its own.
 lab-parts: tools
-	QUORATE_PART=backup,upgrade,external $(CARGO) test --locked --test lab -- --nocapture
+	QUORATE_PART=backup,recover,upgrade,external $(CARGO) test --locked $(ALL) --test lab -- --nocapture
 
 ## Long repetitions: a real provision killed at twenty random moments.
 soak: tools
-	QUORATE_SOAK=20 $(CARGO) test --locked --test lab -- --nocapture
+	QUORATE_SOAK=20 $(CARGO) test --locked $(ALL) --test lab -- --nocapture
 
 lab-down:
 	$(RELEASE) lab down --name $(LAB)

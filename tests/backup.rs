@@ -6,23 +6,30 @@
     reason = "a test that meets something else may panic, and says it shortly"
 )]
 
+mod store;
+
+use std::io::Write as _;
+use std::process::Command;
+use std::sync::Arc;
+
 use camino::{Utf8Path, Utf8PathBuf};
-use quorate::backup::manifest::{Etcd, Manifest, SNAPSHOT, VERSION, Verified};
+use jiff::{SignedDuration, Timestamp};
+use quorate::backup::bucket::{Bucket, Stored};
+use quorate::backup::manifest::{Manifest, SNAPSHOT};
 use quorate::backup::seal::{Keys, Seal};
 use quorate::backup::store::Store;
 use quorate::backup::{BackupError, Id};
-use quorate::cluster::snapshot::Contents;
 use quorate::operation::backup::keep;
+use store::{master_tar, write};
 
 /// A store with one backup in it, and what opens it.
 struct Bench {
     _directory: tempfile::TempDir,
+    base: Utf8PathBuf,
     store: Store,
     identity: Utf8PathBuf,
     manifest: Manifest,
 }
-
-const SNAPSHOT_SIZE: usize = 20_000;
 
 impl Bench {
     fn new(encrypted: bool) -> Self {
@@ -42,6 +49,7 @@ impl Bench {
         let manifest = write(&store, &seal, &master_tar(&[]));
         Self {
             _directory: directory,
+            base,
             store,
             identity,
             manifest,
@@ -50,6 +58,10 @@ impl Bench {
 
     fn keys(&self) -> Keys {
         Keys::read(std::slice::from_ref(&self.identity)).unwrap()
+    }
+
+    fn directory(&self) -> Utf8PathBuf {
+        self.base.join("store")
     }
 
     fn path(&self, file: &str) -> Utf8PathBuf {
@@ -61,68 +73,6 @@ impl Bench {
         let manifest = self.store.manifest(&self.manifest.id)?;
         keep::check(&self.store, &manifest, &self.keys())
     }
-}
-
-/// A tar of a master without these files of its PKI.
-fn master_tar(without: &[&str]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    let names = quorate::cluster::ca::SHARED_PKI;
-    for name in names.iter().filter(|name| !without.contains(name)) {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(3);
-        header.set_mode(0o600);
-        let path = format!("etc/kubernetes/pki/{name}");
-        builder.append_data(&mut header, path, &b"key"[..]).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-fn write(store: &Store, seal: &Seal, tar: &[u8]) -> Manifest {
-    let taken: jiff::Timestamp = "2026-11-21T13:30:00Z".parse().unwrap();
-    let writing = store.write().unwrap();
-    let id = Id::new(taken);
-    let growing = writing.begin(id.clone()).unwrap();
-    // Nothing that zstd could make smaller than a page.
-    let snapshot: Vec<u8> = (0..SNAPSHOT_SIZE).map(|_| rand::random()).collect();
-    let objects = vec![
-        seal.whole(growing.directory(), SNAPSHOT, &snapshot)
-            .unwrap(),
-        seal.whole(growing.directory(), "master1.tar", tar).unwrap(),
-    ];
-    let manifest = Manifest {
-        version: VERSION,
-        id,
-        cluster: "x".to_owned(),
-        ca: "sha256:1".to_owned(),
-        taken,
-        duration_ms: 1,
-        etcd: Etcd {
-            cluster_id: "1".to_owned(),
-            version: "3.4.23".to_owned(),
-            image: "etcd".to_owned(),
-            member: "master1".to_owned(),
-            had_quorum: true,
-            revision: 7,
-            contents: Contents {
-                hash: 1,
-                compacted: 1,
-                keys: 1,
-            },
-            members: vec![("master1".to_owned(), "https://10.1.1.101:2380".to_owned())],
-        },
-        kubernetes: "v1.36.2".to_owned(),
-        quorate: "0".to_owned(),
-        sealed: seal.kind(),
-        missing_hosts: Vec::new(),
-        objects,
-        verified: Verified {
-            at: taken,
-            on: "master1".to_owned(),
-            how: "a test".to_owned(),
-        },
-    };
-    growing.finish(&manifest).unwrap();
-    manifest
 }
 
 fn files_of(directory: &Utf8Path) -> Vec<String> {
@@ -140,8 +90,8 @@ fn what_was_written_is_whole_private_and_reads_back() {
     for encrypted in [true, false] {
         let bench = Bench::new(encrypted);
         bench.check().unwrap();
-        let tar = bench
-            .store
+        let held = bench.store.hold(&bench.manifest).unwrap();
+        let tar = held
             .content(&bench.manifest, &bench.keys(), "master1.tar")
             .unwrap();
         assert_eq!(tar, master_tar(&[]));
@@ -268,13 +218,13 @@ fn nobody_sees_a_backup_before_it_is_whole_and_the_next_run_clears_what_a_dead_o
     std::mem::forget(growing);
     drop(writing);
     assert!(
-        files_of(bench.store.directory())
+        files_of(&bench.directory())
             .iter()
             .any(|name| name.starts_with(".growing-"))
     );
     drop(bench.store.write().unwrap());
     assert!(
-        !files_of(bench.store.directory())
+        !files_of(&bench.directory())
             .iter()
             .any(|name| name.starts_with(".growing-"))
     );
@@ -323,4 +273,251 @@ fn without_recipient_a_backup_is_refused_unless_it_is_to_be_open() {
     );
     assert!(refused(&["age1x"], true).is_some());
     assert_eq!(refused(&[], true), None);
+}
+
+/// A directory that is used as a bucket, and that changes what is stored there if it is told to.
+#[derive(Debug)]
+struct Shelf {
+    directory: Utf8PathBuf,
+    /// The file of which a byte is flipped on its way.
+    flips: Option<&'static str>,
+    /// How old everything there looks.
+    age: SignedDuration,
+}
+
+impl Bucket for Shelf {
+    fn address(&self) -> String {
+        format!("shelf://{}", self.directory)
+    }
+
+    fn files(&self) -> Result<Vec<Stored>, BackupError> {
+        let ids = files_of(&self.directory).into_iter();
+        let stored = ids.flat_map(|id| {
+            let files = files_of(&self.directory.join(&id)).into_iter();
+            files.map(move |file| Stored {
+                id: id.parse().unwrap(),
+                file,
+                modified: Timestamp::now() - self.age,
+            })
+        });
+        Ok(stored.collect())
+    }
+
+    fn get(&self, id: &Id, file: &str, to: &mut dyn std::io::Write) -> Result<(), BackupError> {
+        let path = self.directory.join(id.to_string()).join(file);
+        let content = std::fs::read(path).map_err(|source| BackupError::Io {
+            doing: "read".to_owned(),
+            source,
+        })?;
+        to.write_all(&content).unwrap();
+        Ok(())
+    }
+
+    fn put(&self, id: &Id, file: &str, from: &Utf8Path) -> Result<(), BackupError> {
+        let directory = self.directory.join(id.to_string());
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut content = std::fs::read(from).unwrap();
+        if self.flips.is_some_and(|flips| file.starts_with(flips)) {
+            content[0] ^= 1;
+        }
+        std::fs::write(directory.join(file), content).unwrap();
+        Ok(())
+    }
+
+    fn remove(&self, id: &Id, file: &str) -> Result<(), BackupError> {
+        let _ = std::fs::remove_file(self.directory.join(id.to_string()).join(file));
+        Ok(())
+    }
+}
+
+/// A store in a bucket, and the bucket's directory.
+fn shelf(
+    base: &Utf8Path,
+    flips: Option<&'static str>,
+    age: SignedDuration,
+) -> (Store, Utf8PathBuf) {
+    let directory = base.join("shelf");
+    std::fs::create_dir_all(&directory).unwrap();
+    let bucket = Shelf {
+        directory: directory.clone(),
+        flips,
+        age,
+    };
+    (
+        Store::behind(Arc::new(bucket), base.join("staging")),
+        directory,
+    )
+}
+
+/// A backup that is whole on this computer and to be stored now.
+fn finish(store: &Store, manifest: &Manifest) -> Result<Manifest, BackupError> {
+    let writing = store.write()?;
+    let id = Id::new(Timestamp::now());
+    let growing = writing.begin(id.clone())?;
+    let object = Seal::of(&[], true)?.whole(growing.directory(), SNAPSHOT, b"content")?;
+    let manifest = Manifest {
+        id,
+        objects: vec![object],
+        ..manifest.clone()
+    };
+    growing.finish(&manifest).map(|()| manifest)
+}
+
+#[test]
+fn a_bucket_keeps_what_a_directory_keeps_and_nothing_stays_on_this_computer() {
+    let bench = Bench::new(true);
+    let (store, directory) = shelf(&bench.base, None, SignedDuration::ZERO);
+    let key: age::x25519::Identity = std::fs::read_to_string(&bench.identity)
+        .unwrap()
+        .lines()
+        .find_map(|line| line.parse().ok())
+        .unwrap();
+    let seal = Seal::of(&[key.to_public().to_string()], false).unwrap();
+    let first = write(&store, &seal, &master_tar(&[]));
+    let second = write(&store, &seal, &master_tar(&[]));
+    let listed: Vec<Id> = store
+        .of_cluster("x")
+        .unwrap()
+        .into_iter()
+        .map(|it| it.id)
+        .collect();
+    assert_eq!(listed.len(), 2);
+    assert!(listed.contains(&first.id) && listed.contains(&second.id));
+    assert_eq!(store.find(&first.id.to_string(), "x").unwrap(), first);
+    assert_eq!(
+        store.place(&first.id),
+        format!("shelf://{directory}/{}", first.id)
+    );
+    store.check(&first).unwrap();
+    keep::check(&store, &first, &bench.keys()).unwrap();
+    let staged = files_of(&bench.base.join("staging"));
+    assert_eq!(staged, [".lock"], "copies are gone");
+    store.write().unwrap().remove(&first.id).unwrap();
+    assert_eq!(store.list().unwrap().len(), 1);
+    assert!(matches!(
+        store.find(&first.id.to_string(), "x"),
+        Err(BackupError::Missing { .. })
+    ));
+}
+
+#[test]
+fn what_arrives_changed_in_a_bucket_never_becomes_a_backup() {
+    let bench = Bench::new(false);
+    for flips in [SNAPSHOT, "manifest"] {
+        let (store, _) = shelf(&bench.base, Some(flips), SignedDuration::ZERO);
+        let error = finish(&store, &bench.manifest).unwrap_err();
+        assert!(matches!(error, BackupError::Damaged { .. }), "{error}");
+        assert!(store.list().unwrap().is_empty(), "{flips}");
+    }
+    let (store, directory) = shelf(&bench.base, None, SignedDuration::ZERO);
+    let whole = finish(&store, &bench.manifest).unwrap();
+    let path = directory
+        .join(whole.id.to_string())
+        .join(&whole.objects[0].file);
+    let content = std::fs::read(&path).unwrap();
+    for damaged in [
+        &content[..content.len() - 1],
+        &[&content[1..], b"x"].concat(),
+        b"",
+    ] {
+        std::fs::write(&path, damaged).unwrap();
+        assert!(matches!(
+            store.check(&whole),
+            Err(BackupError::Damaged { .. })
+        ));
+    }
+    std::fs::remove_file(&path).unwrap();
+    let error = store.check(&whole).unwrap_err();
+    assert!(matches!(error, BackupError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn what_never_got_its_manifest_in_a_bucket_is_no_backup_and_goes_when_it_is_old() {
+    let bench = Bench::new(false);
+    let left = Id::new(Timestamp::now());
+    for (age, stays) in [
+        (SignedDuration::from_hours(23), true),
+        (SignedDuration::from_hours(25), false),
+    ] {
+        let (store, directory) = shelf(&bench.base, None, age);
+        let whole = finish(&store, &bench.manifest).unwrap();
+        let half = directory.join(left.to_string());
+        std::fs::create_dir_all(&half).unwrap();
+        std::fs::write(half.join("snapshot.db.zst"), b"half").unwrap();
+        assert!(
+            store
+                .list()
+                .unwrap()
+                .iter()
+                .all(|it| it.as_ref().unwrap().id != left)
+        );
+        drop(store.write().unwrap());
+        assert_eq!(half.join("snapshot.db.zst").exists(), stays);
+        store.check(&whole).unwrap();
+    }
+}
+
+/// Exit code 4 would tell that a host was asked; none is, since nobody answers at these addresses.
+#[test]
+fn a_restore_refuses_what_is_damaged_before_it_asks_any_host() {
+    const INVENTORY: &str = "\
+cluster: { name: x, kubernetes: v1.36.2 }
+vip: { address: 192.0.2.100 }
+network: { pods: 10.244.0.0/16, services: 10.96.0.0/12 }
+ssh: { user: ops }
+cni: { bridge: {} }
+lb: { lb1: 192.0.2.11, lb2: 192.0.2.12 }
+masters: { master1: 192.0.2.101, master2: 192.0.2.102, master3: 192.0.2.103 }
+";
+    let bench = Bench::new(true);
+    let inventory = bench.base.join("inventory.yaml");
+    std::fs::write(&inventory, INVENTORY).unwrap();
+    let refused = |identity: &Utf8Path, manifest: &Manifest| {
+        let output = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .args(["restore", &manifest.id.to_string(), "--confirm", "x"])
+            .args(["--from", bench.directory().as_str()])
+            .args(["--identity", identity.as_str()])
+            .args(["--inventory", inventory.as_str()])
+            .env("XDG_STATE_HOME", &bench.base)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(5), "{said}");
+        said
+    };
+    let snapshot = bench.path("snapshot.db.zst.age");
+    let whole = std::fs::read(&snapshot).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for (damaged, words) in [
+        (&whole[..whole.len() / 2], "recorded are"),
+        (&flipped, "SHA-256"),
+    ] {
+        std::fs::write(&snapshot, damaged).unwrap();
+        let said = refused(&bench.identity, &bench.manifest);
+        assert!(
+            said.contains("is damaged") && said.contains(words),
+            "{said}"
+        );
+        assert!(said.contains("nothing was changed"), "{said}");
+    }
+    std::fs::write(&snapshot, whole).unwrap();
+
+    let stranger = Bench::new(true);
+    let said = refused(&stranger.identity, &bench.manifest);
+    assert!(said.contains("none of the identities"), "{said}");
+
+    let seal = Seal::of(&[], true).unwrap();
+    let lacking = write(&bench.store, &seal, &master_tar(&["sa.key"]));
+    let said = refused(&bench.identity, &lacking);
+    assert!(said.contains("sa.key"), "{said}");
+
+    let of_another = Manifest {
+        cluster: "y".to_owned(),
+        ..bench.manifest.clone()
+    };
+    let mut file = std::fs::File::create(bench.path("manifest.json")).unwrap();
+    file.write_all(&of_another.to_bytes()).unwrap();
+    let said = refused(&bench.identity, &bench.manifest);
+    assert!(said.contains("of the cluster y"), "{said}");
 }

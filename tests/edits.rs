@@ -110,6 +110,8 @@ fn a_weight_changes_haproxy_alone() {
 fn a_label_changes_one_node() {
     let found = changes("labels: { disk: ssd }", "labels: { disk: ssd, rack: r1 }");
     assert_eq!(found, set(["worker1: Set labels and taints"]));
+    let dropped = changes("labels: { disk: ssd }", "labels: {}");
+    assert_eq!(dropped, set(["worker1: Set labels and taints"]));
 }
 
 #[test]

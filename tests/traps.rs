@@ -10,9 +10,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Bench, End, tail, with_clock};
+use common::{Bench, End, stage, tail, with_clock};
 use quorate::host::simulated::faults::What;
 use quorate::host::simulated::world::World;
+use quorate::operation::rehearse::{Operation, Reference, Search, attempt};
 
 /// Provisions, lets something happen, provisions again (as often as a person would) and looks at the end.
 fn after(happens: impl Fn(&Bench, &mut World), look: impl Fn(&World)) {
@@ -222,4 +223,40 @@ fn a_rebooted_cluster_needs_nothing() {
         },
         |world| assert!(world.violations.is_empty(), "{:?}", world.violations),
     );
+}
+
+/// An operation with a fault at a place converges, and nothing that must never be was.
+fn converges(operation: &str, fault: &str) {
+    let found = Operation::find(operation).expect("there");
+    let mut stage = stage("tests/data/simulated.yaml", operation);
+    let reference = Reference::new(&mut stage, found).unwrap_or_else(|error| panic!("{error}"));
+    let faults = [fault.parse().expect("a fault")];
+    let outcome = attempt(&mut stage, &reference, &faults, Search::Nothing);
+    assert_eq!(outcome.unmet, [], "{operation} {fault}");
+    assert_eq!(outcome.broken, None, "{operation} {fault}");
+}
+
+/// Masters that have finished keep their data: restored once more, they would be set back behind what they had agreed to.
+#[test]
+fn a_restore_that_not_all_masters_have_finished_is_gone_on_from() {
+    converges("restore", "master2:lost@3.2");
+    converges("restore", "master1:operator-dies@3.2+1");
+}
+
+/// A master that has joined is not all of what a recovery has to do.
+#[test]
+fn a_recovery_that_is_cut_after_the_join_finishes_the_rest() {
+    converges("recover", "master1:operator-dies@kubeadm-join+10");
+}
+
+/// What was rebuilt from a backup still lacks what `provision` adds, whichever run got so far.
+#[test]
+fn a_rebuilt_master_is_provisioned_by_whichever_run_comes_to_it() {
+    converges("restore-blank", "master2:operator-dies@restore-unpack+");
+}
+
+/// Machines that are given back while the survivor is being restored have no part in that.
+#[test]
+fn a_machine_that_comes_back_during_a_recovery_joins_afterwards() {
+    converges("recover-survivor", "master3:lost@restore-stage");
 }

@@ -13,7 +13,9 @@ mod common;
 
 use common::{End, Run, stage, with_clock};
 use quorate::engine::event::{Event, TaskId};
-use quorate::operation::rehearse::{Operation, Reference, Stage};
+use quorate::inventory::version::KubeVersion;
+use quorate::operation::rehearse::{Operation, Reference, Search, Stage, attempt};
+use quorate::operation::upgrade::{AtOnce, Intent, Options, Policies, upgrade};
 
 const INVENTORY: &str = "tests/data/simulated.yaml";
 
@@ -95,6 +97,53 @@ fn each_master_goes_through_all_of_it_before_the_next() {
     assert_eq!(leader.len(), beginnings.len(), "{leader:#?}");
     for (summary, beginning) in leader.iter().zip(beginnings) {
         assert!(summary.starts_with(beginning), "{summary}");
+    }
+}
+
+/// The upgrade with workers two at a time.
+static IN_PAIRS: Operation = Operation {
+    name: "upgrade",
+    after: Some("provision"),
+    since: |_, _| (),
+    begins_anywhere: false,
+    run: |session| {
+        Box::pin(async move {
+            let release = session.inventory.kubernetes;
+            let options = Options {
+                to: KubeVersion {
+                    patch: release.patch + 1,
+                    ..release
+                },
+                intent: Intent::Upgrade,
+                policies: Policies {
+                    at_once: AtOnce::Count(2),
+                    ..Policies::default()
+                },
+            };
+            upgrade(session, &options).await
+        })
+    },
+    proof: "upgrade",
+};
+
+#[test]
+fn so_many_workers_are_away_as_may_be() {
+    let (stage, reference) = cluster();
+    let mut in_pairs =
+        Stage::new(common::session(INVENTORY), &IN_PAIRS).unwrap_or_else(|error| panic!("{error}"));
+    in_pairs.begin(reference.begins.snapshot());
+    for (stage, together) in [(stage, false), (in_pairs, true)] {
+        let run = with_clock(stage.run());
+        assert!(matches!(run.end, End::Done { .. }), "{:?}", run.end);
+        let changes = started(&run);
+        let at = |host: &str, what: &str| {
+            let found = changes
+                .iter()
+                .position(|(task, summary)| task.host == host && summary.starts_with(what));
+            found.unwrap_or_else(|| panic!("{host} {what}: {changes:#?}"))
+        };
+        let overlap = at("worker2", "drain") < at("worker1", "uncordon");
+        assert_eq!(overlap, together, "{changes:#?}");
     }
 }
 
@@ -194,4 +243,24 @@ fn a_server_that_somebody_took_out_is_refused() {
         why.contains("lb1: master2 is MAINT there, which no run of quorate did"),
         "{why}"
     );
+}
+
+/// What somebody does in the middle of it stops it before harm is done; when it is taken back, the same command goes on.
+#[test]
+fn what_others_do_meanwhile_stops_it_and_is_not_undone() {
+    for (fault, says) in [
+        ("worker1:cordon@4.1", "somebody has cordoned worker1"),
+        ("worker1:budget-blocks@4.1", "did not leave within"),
+    ] {
+        let (mut stage, reference) = cluster();
+        let fault = fault.parse().expect("a fault");
+        let outcome = attempt(&mut stage, &reference, &[fault], Search::Nothing);
+        assert_eq!(outcome.broken, None);
+        assert_eq!(outcome.runs.len(), 2);
+        let first = outcome.runs.first().map(|run| &run.end);
+        assert!(
+            matches!(first, Some(End::Failed(why)) if why.contains(says)),
+            "{first:?}"
+        );
+    }
 }

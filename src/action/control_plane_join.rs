@@ -26,6 +26,9 @@ use crate::inventory::{EtcdTopology, Role};
 
 use super::control_plane_init::{Founding, with_etcd};
 
+/// A kubelet that was restarted may look at its static pods anew, and the apiserver be away for a moment.
+const FLAPS: Duration = Duration::from_secs(60);
+
 /// How long `kubeadm join` may take: images may have to be pulled.
 const DEADLINE: Duration = Duration::from_secs(1200);
 
@@ -53,6 +56,10 @@ impl Action for ControlPlaneJoin {
 
     fn scope(&self) -> Scope {
         Scope::Cluster
+    }
+
+    fn settles_within(&self) -> Duration {
+        FLAPS
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Action, ActionError, Change, Check, Context, Effect};
 use crate::cluster::api::{self, Request};
 use crate::cluster::drain::{self, Eviction};
-use crate::cluster::node;
+use crate::cluster::node::{self, NodeObject};
 use crate::cluster::plane::Plane;
 use crate::cluster::pod::{Kind, Pod};
 use crate::cluster::standing::{self, Standing};
@@ -98,7 +98,16 @@ async fn cordon(effect: &Effect<'_>) -> Result<(), ActionError> {
     let fleet = survey::survey(effect).await?;
     let plane = Plane::read(effect.cx.inventory, &fleet);
     let master = survey::any(effect, &plane)?;
-    let path = format!("/api/v1/nodes/{}", effect.cx.node.name);
+    let name = &effect.cx.node.name;
+    let path = format!("/api/v1/nodes/{name}");
+    let object = api::succeed(master, &path, Request::Get, 200).await?;
+    let is_somebodys = |object: &NodeObject| object.is_cordoned && object.cordoned_by.is_none();
+    if NodeObject::parse(&object.body).as_ref().is_some_and(is_somebodys) {
+        return Err(ActionError::Unsafe {
+            why: format!("somebody has cordoned {name} since this run began"),
+            help: "a cordon that quorate took over would be undone in the end: ask who cordoned it, uncordon it, then run the same again".to_owned(),
+        });
+    }
     let patch = node::cordon(&effect.run.to_string());
     api::succeed(master, &path, Request::MergePatch(&patch), 200).await?;
     Ok(())
@@ -132,7 +141,7 @@ impl Draining<'_> {
                     Blocked::Force => self.force().await?,
                 }
             }
-            tokio::time::sleep(PAUSE).await;
+            self.effect.host.transport.rest(PAUSE).await;
         }
     }
 

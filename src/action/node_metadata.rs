@@ -1,15 +1,18 @@
 //! `node-metadata`: the labels and taints that the inventory gives a node.
 //!
-//! Labels that the inventory does not name are left alone; a list of taints is the whole list, but for those that Kubernetes
-//! sets itself (`node.kubernetes.io/…`). Without a list the taints are left alone.
+//! A label that the inventory no longer names is taken off if an earlier run gave it, which an annotation on the Node
+//! remembers; others' labels are left alone. A list of taints is the whole list, but for those that Kubernetes sets itself
+//! (`node.kubernetes.io/…`). Without a list the taints are left alone.
+
+use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Action, ActionError, Change, Check, Context, Effect};
 use crate::cluster::api::{self, Request};
-use crate::cluster::node::{NodeObject, Taint};
+use crate::cluster::node::{LABELS_GIVEN, NodeObject, Taint};
 use crate::cluster::plane::{Member, Plane};
 use crate::cluster::{report, survey};
 use crate::host::probe::Probe;
@@ -28,11 +31,11 @@ impl Action for NodeMetadata {
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
-        if cx.node.labels.is_empty() && cx.node.taints.is_none() {
-            return Ok(Check::Satisfied);
-        }
         let own = Member::read(cx.node, cx.facts());
         let Some(node) = own.and_then(|own| own.node_object()) else {
+            if cx.node.labels.is_empty() && cx.node.taints.is_none() {
+                return Ok(Check::Satisfied);
+            }
             return Ok(Check::Unknown {
                 until: format!("{} has joined", cx.node.name),
             });
@@ -72,10 +75,24 @@ fn wanted_taints(cx: &Context<'_>) -> Option<Vec<Taint>> {
     Some(taints.iter().filter_map(|text| Taint::parse(text)).collect())
 }
 
+/// Labels that an earlier run gave and the inventory no longer names.
+fn dropped<'n>(cx: &Context<'_>, node: &'n NodeObject) -> Vec<&'n str> {
+    let given = node.labels_given.iter().map(String::as_str);
+    given.filter(|key| !cx.node.labels.contains_key(*key)).collect()
+}
+
+fn labels_to_give(cx: &Context<'_>) -> BTreeSet<String> {
+    cx.node.labels.keys().cloned().collect()
+}
+
 /// What is to be set, one phrase each.
 fn differences(cx: &Context<'_>, node: &NodeObject) -> Vec<String> {
     let labels = cx.node.labels.iter().filter(|(key, value)| node.labels.get(*key) != Some(value));
     let mut differences: Vec<String> = labels.map(|(key, value)| format!("label {key}={value}")).collect();
+    differences.extend(dropped(cx, node).iter().map(|key| format!("no label {}", crate::text::escape(key))));
+    if differences.is_empty() && labels_to_give(cx) != node.labels_given {
+        differences.push("which labels are the inventory's".to_owned());
+    }
     if let Some(wanted) = wanted_taints(cx) {
         let own: Vec<&Taint> = node.taints.iter().filter(|taint| !taint.is_systems()).collect();
         let is_same = own.len() == wanted.len() && wanted.iter().all(|taint| own.iter().any(|own| own.says(taint)));
@@ -88,7 +105,17 @@ fn differences(cx: &Context<'_>, node: &NodeObject) -> Vec<String> {
 
 /// A patch that fails if the Node changed since: taints are one list, and the node controller writes it too.
 fn patch(cx: &Context<'_>, node: &NodeObject) -> serde_json::Value {
-    let metadata = json!({ "resourceVersion": node.resource_version, "labels": cx.node.labels });
+    let gone = dropped(cx, node).into_iter().map(|key| (key, Value::Null));
+    let labels: serde_json::Map<_, _> = (cx.node.labels.iter().map(|(key, value)| (key.as_str(), json!(value))).chain(gone))
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    let given: Vec<String> = labels_to_give(cx).into_iter().collect();
+    let given = if given.is_empty() { Value::Null } else { json!(given.join(",")) };
+    let metadata = json!({
+        "resourceVersion": node.resource_version,
+        "labels": labels,
+        "annotations": { (LABELS_GIVEN): given },
+    });
     let Some(wanted) = wanted_taints(cx) else {
         return json!({ "metadata": metadata });
     };
@@ -107,7 +134,17 @@ mod tests {
         let json = format!(
             r#"{{"metadata":{{"name":"worker1","resourceVersion":"7","labels":{{"disk":"hdd","os":"linux"}}}},"spec":{{"taints":[{taints}]}}}}"#
         );
-        NodeObject::parse(&json).expect("a Node")
+        node_of(&json)
+    }
+
+    fn given(keys: &str) -> NodeObject {
+        node_of(&format!(
+            r#"{{"metadata":{{"name":"worker1","resourceVersion":"7","labels":{{"disk":"hdd","os":"linux"}},"annotations":{{"{LABELS_GIVEN}":"{keys}"}}}}}}"#
+        ))
+    }
+
+    fn node_of(json: &str) -> NodeObject {
+        NodeObject::parse(json).expect("a Node")
     }
 
     fn world(labels: &[(&str, &str)], taints: Option<&[&str]>) -> World {
@@ -126,7 +163,7 @@ mod tests {
     #[expect(clippy::type_complexity, reason = "a table of cases")]
     fn only_what_differs_is_set() {
         let cases: [(&[(&str, &str)], Option<&[&str]>, &str, &[&str]); 6] = [
-            (&[("os", "linux")], None, GPU, &[]),
+            (&[("os", "linux")], None, GPU, &["which labels are the inventory's"]),
             (&[("disk", "ssd")], None, "", &["label disk=ssd"]),
             (&[], Some(&["gpu=a:NoSchedule"]), GPU, &[]),
             (&[], Some(&["gpu=b:NoSchedule"]), GPU, &["taints [gpu=b:NoSchedule]"]),
@@ -137,6 +174,22 @@ mod tests {
             let world = world(labels, taints);
             assert_eq!(differences(&world.cx(), &node(on_node)), expected, "{labels:?} {taints:?} {on_node}");
         }
+    }
+
+    #[test]
+    fn a_label_that_the_inventory_gave_and_dropped_goes_and_no_other() {
+        let world = world(&[("os", "linux")], None);
+        assert!(differences(&world.cx(), &given("os")).is_empty());
+        assert_eq!(differences(&world.cx(), &given("disk,os")), ["no label disk"]);
+        let patch = patch(&world.cx(), &given("disk,os"));
+        assert_eq!(patch["metadata"]["labels"], json!({ "disk": null, "os": "linux" }));
+        assert_eq!(patch["metadata"]["annotations"][LABELS_GIVEN], "os");
+
+        let bare = self::world(&[], None);
+        assert!(differences(&bare.cx(), &node("")).is_empty());
+        let patch = super::patch(&bare.cx(), &given("disk"));
+        assert_eq!(patch["metadata"]["annotations"][LABELS_GIVEN], Value::Null);
+        assert_eq!(patch["metadata"]["labels"], json!({ "disk": null }));
     }
 
     #[test]

@@ -18,8 +18,15 @@ const MARK: &str = "# quorate switched this swap off: ";
 /// What is swapped out has to be read back.
 const DEADLINE: Duration = Duration::from_secs(10 * 60);
 
-/// Unit files of swap and their states; those made from fstab and by generators (GPT, zram) are among them.
-const UNITS: &str = "systemctl list-unit-files --type=swap --no-legend --no-pager --plain";
+/// Unit files of swap and their states; those made from fstab and by generators (GPT, zram) are among them. systemd takes a
+/// third of a second to list them, so it is asked only where one is seen that is not masked (systemd.unit(5), load path).
+const UNITS: &str = r#"
+for file in /run/systemd/*/*.swap /etc/systemd/system*/*.swap /usr/local/lib/systemd/system/*.swap /usr/lib/systemd/system/*.swap /lib/systemd/system/*.swap; do
+    unit=${file##*/}
+    [ -f "$file" ] && [ ! -c "/etc/systemd/system/$unit" ] && [ ! -c "/run/systemd/system/$unit" ] || continue
+    exec systemctl list-unit-files --type=swap --no-legend --no-pager --plain
+done
+"#;
 
 /// Masks the swap units that fstab does not account for, and switches off what is on. A unit file in /etc cannot be
 /// masked; it is disabled.

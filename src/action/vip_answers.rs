@@ -121,7 +121,7 @@ impl Action for VipAnswers {
                     last: why,
                 });
             }
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            effect.host.transport.rest(Duration::from_millis(500)).await;
         }
         for undo in &self.disarm {
             if !effect.host.transport.disarm(undo).await? {

@@ -3,10 +3,15 @@
 //! A backup is a directory named by its [`Id`]: one [sealed](seal) file per host (a tar of what a bare machine needs to be
 //! that host again), the snapshot of etcd, the cluster's own description, the inventory, and, written last, the
 //! [`manifest`] that names all of them with size and SHA-256. A directory without a manifest is no backup. It grows under a
-//! temporary name and is renamed when everything is on disk, so a backup is there whole or not at all.
+//! temporary name and is renamed when everything is on disk, so a backup is there whole or not at all. In a [`bucket`],
+//! where nothing can be renamed, the manifest alone makes it one.
 
+pub mod bucket;
+pub mod held;
 pub mod manifest;
 pub mod retention;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod seal;
 pub mod store;
 
@@ -80,7 +85,7 @@ pub enum BackupError {
     #[error("{place} holds no backup {wanted}")]
     Missing {
         /// Where it was looked for.
-        place: Utf8PathBuf,
+        place: String,
         /// `20261121t133000z-1f3a`, `of cluster x`.
         wanted: String,
     },
@@ -99,6 +104,14 @@ pub enum BackupError {
         id: Id,
         /// Why.
         what: String,
+    },
+    /// An object store that cannot be used as it was named.
+    #[error("{what}")]
+    Place {
+        /// What is wrong with it; never a key.
+        what: String,
+        /// What to do.
+        help: String,
     },
     /// A recipient or identity of age.
     #[error("{what}")]
@@ -135,7 +148,7 @@ impl BackupError {
                 "nothing was changed; find one that is whole: `quorate backup verify --all`"
                     .to_owned(),
             ),
-            Self::Key { help, .. } => Some(help.clone()),
+            Self::Place { help, .. } | Self::Key { help, .. } => Some(help.clone()),
             Self::Busy { .. } => Some("wait for it to end".to_owned()),
             Self::Unfit { .. } | Self::Io { .. } => None,
         }
@@ -145,7 +158,7 @@ impl BackupError {
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
-            Self::Missing { .. } => 2,
+            Self::Missing { .. } | Self::Place { .. } => 2,
             Self::Damaged { .. } | Self::Unfit { .. } | Self::Key { .. } | Self::Busy { .. } => 5,
             Self::Io { .. } => 1,
         }

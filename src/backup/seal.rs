@@ -110,7 +110,7 @@ impl Seal {
     }
 }
 
-fn private_file(path: &Utf8Path) -> std::io::Result<File> {
+pub(super) fn private_file(path: &Utf8Path) -> std::io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     std::fs::OpenOptions::new()
         .write(true)
@@ -325,26 +325,51 @@ impl Keys {
 
 /// Refuses a stored file that is not as it was written. Needs no key.
 pub fn check_stored(id: &str, directory: &Utf8Path, object: &Object) -> Result<(), BackupError> {
-    let damaged = |what: String| BackupError::Damaged {
-        id: id.to_owned(),
-        what: format!("{}: {what}", object.file),
-    };
     let path = directory.join(&object.file);
-    let file = File::open(&path).map_err(|error| damaged(error.to_string()))?;
+    let file = File::open(&path).map_err(|error| damaged(id, object, &error.to_string()))?;
     let mut reader = Hashing::new(BufReader::new(file));
     std::io::copy(&mut reader, &mut std::io::sink()).map_err(io(format!("read {path}")))?;
-    let (_, size, sha256) = reader.end();
+    as_recorded(id, object, reader.end())
+}
+
+/// As [`check_stored`], of what `give` writes.
+pub(super) fn check_echo(
+    id: &str,
+    object: &Object,
+    give: impl FnOnce(&mut dyn Write) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
+    let mut writer = Hashing::new(std::io::sink());
+    give(&mut writer).map_err(|error| match error {
+        BackupError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            damaged(id, object, "it is not there")
+        }
+        error => error,
+    })?;
+    as_recorded(id, object, writer.end())
+}
+
+fn as_recorded<W>(
+    id: &str,
+    object: &Object,
+    (_, size, sha256): (W, u64, String),
+) -> Result<(), BackupError> {
     if size != object.stored_size {
-        return Err(damaged(format!(
-            "it has {size} bytes, recorded are {}",
-            object.stored_size
-        )));
+        let what = format!("it has {size} bytes, recorded are {}", object.stored_size);
+        return Err(damaged(id, object, &what));
     }
     if sha256 != object.stored_sha256 {
-        return Err(damaged(format!(
+        let what = format!(
             "its SHA-256 is {sha256}, recorded is {}",
             object.stored_sha256
-        )));
+        );
+        return Err(damaged(id, object, &what));
     }
     Ok(())
+}
+
+fn damaged(id: &str, object: &Object, what: &str) -> BackupError {
+    BackupError::Damaged {
+        id: id.to_owned(),
+        what: format!("{}: {what}", object.file),
+    }
 }

@@ -11,7 +11,7 @@ use crate::backup::seal::{Keys, Seal};
 use crate::error::Error;
 use crate::operation::Session;
 use crate::operation::backup::schedule::{Schedule, Scheduler};
-use crate::operation::backup::{self, Request, keep, store};
+use crate::operation::backup::{self, Request, default_directory, keep, place};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -28,9 +28,27 @@ pub struct Args {
 struct Place {
     #[command(flatten)]
     common: Common,
-    /// Directory of the backups; by default `backups` in the cluster's state directory
-    #[arg(long, value_name = "DIR", env = "QUORATE_BACKUPS")]
-    to: Option<Utf8PathBuf>,
+    /// Directory of the backups, or s3://BUCKET/PREFIX; by default `backups` in the cluster's state directory
+    #[arg(long, value_name = "PLACE", env = "QUORATE_BACKUPS")]
+    to: Option<String>,
+    #[command(flatten)]
+    bucket: Bucket,
+}
+
+/// What opens a bucket.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Bucket {
+    /// File of lines AWS_ACCESS_KEY_ID=…, AWS_SECRET_ACCESS_KEY=…, AWS_REGION=…, AWS_ENDPOINT=… for s3://; by default they
+    /// are taken from the environment
+    #[arg(long, value_name = "FILE", env = "QUORATE_S3_CREDENTIALS")]
+    s3_credentials: Option<Utf8PathBuf>,
+}
+
+impl Bucket {
+    /// The file.
+    pub(super) fn credentials(&self) -> Option<&camino::Utf8Path> {
+        self.s3_credentials.as_deref()
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -189,7 +207,11 @@ impl Args {
 impl Place {
     fn open(self) -> Result<(Session, crate::backup::store::Store), Error> {
         let session = self.common.open()?;
-        let store = store(&session.inventory.name, self.to.as_deref());
+        let store = place(
+            &session.inventory.name,
+            self.to.as_deref(),
+            self.bucket.credentials(),
+        )?;
         Ok((session, store))
     }
 }
@@ -229,8 +251,15 @@ impl Take {
         for recipient in &self.recipient {
             option("--recipient", recipient.clone());
         }
-        if let Some(to) = &self.place.to {
-            option("--to", absolute(to)?);
+        // Always said: what is the default where this is typed is another where no home is known.
+        let to = match &self.place.to {
+            Some(url) if url.starts_with("s3://") => url.clone(),
+            Some(directory) => absolute(camino::Utf8Path::new(directory))?,
+            None => absolute(&default_directory(&session.inventory.name))?,
+        };
+        option("--to", to);
+        if let Some(path) = self.place.bucket.credentials() {
+            option("--s3-credentials", absolute(path)?);
         }
         if let Some(path) = &self.metrics_file {
             option("--metrics-file", absolute(path)?);
@@ -238,9 +267,12 @@ impl Take {
         if self.plaintext {
             command.push("--plaintext".to_owned());
         }
+        let environment = ["HOME", "XDG_STATE_HOME"].into_iter();
+        let environment = environment.filter_map(|name| Some((name, std::env::var(name).ok()?)));
         Ok(Schedule {
             cluster: session.inventory.name,
             command,
+            environment: environment.collect(),
             every,
             alert_after,
             scheduler,

@@ -198,7 +198,7 @@ fn command() -> clap::Command {
     Cli::command()
 }
 
-fn block_on<F: Future<Output = Result<(), Error>>>(future: F) -> Result<(), Error> {
+fn block_on<T, F: Future<Output = Result<T, Error>>>(future: F) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

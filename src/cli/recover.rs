@@ -1,6 +1,7 @@
 //! `quorate recover`.
 
 use super::Common;
+use crate::cluster::restore::Way;
 use crate::error::Error;
 use crate::operation::Session;
 use crate::operation::recover::{Request, recover};
@@ -19,6 +20,10 @@ pub struct Args {
     /// The cluster's name, for whoever cannot be asked: needed where data is given up
     #[arg(long, value_name = "CLUSTER")]
     confirm: Option<String>,
+    /// Where quorum is lost: let the survivor's etcd forget the others on its own data, instead of restoring a snapshot of
+    /// it. For data that a snapshot cannot be taken of: no revision is bumped, and the lost members must never come back
+    #[arg(long)]
+    force_new_cluster: bool,
 }
 
 impl Args {
@@ -28,6 +33,11 @@ impl Args {
         let request = Request {
             plan: self.plan,
             confirm: self.confirm,
+            way: if self.force_new_cluster {
+                Way::ForceNewCluster
+            } else {
+                Way::Snapshot
+            },
         };
         recover(&Session::open(settings)?, &request).await
     }

@@ -2,19 +2,19 @@
 
 use clap::ValueEnum;
 
-use super::Common;
+use super::{Common, block_on};
 use crate::error::Error;
 use crate::host::simulated::faults::Fault;
-use crate::operation::rehearse::{Faults, OPERATIONS, Operation, rehearse};
+use crate::operation::rehearse::{Faults, OPERATIONS, Operation, read, rehearse};
 use crate::report::println;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A fault is HOST:what@place. What: lost (the connection), power-cut, operator-dies, slow-disk, \
-                        full-disk, apiserver-dies, second-operator. Place: a task as the rehearsal without faults numbers \
-                        them (5.1), a job (kubeadm-join), a file, or #N for the N-th remote call (with the host `*`); a `+` \
-                        behind it: after the effect and before the answer; `+7`: after seven steps of the job."
+                        full-disk, apiserver-dies, clock-jumps, budget-blocks, cordon (by somebody else), second-operator. Place: a task as the rehearsal without faults numbers \
+                        them (5.1), a job (kubeadm-join), a file, or #N for the N-th remote call (with the host `*`); a `~` \
+                        behind it: in the midst of putting files in place; a `+`: after the effect and before the answer; `+7`: after seven steps of the job."
 )]
 pub struct Args {
     /// The operation; `--list` names them
@@ -25,6 +25,9 @@ pub struct Args {
     list: bool,
     #[command(flatten)]
     common: Common,
+    /// Begin as the real hosts are now: they are read, and not changed
+    #[arg(long)]
+    from_live: bool,
     /// Let this go wrong, as `master2:power-cut@kubeadm-join+7`; repeat for more
     #[arg(long, value_name = "HOST:what@place", conflicts_with = "faults")]
     fault: Vec<Fault>,
@@ -62,6 +65,11 @@ impl Args {
                 count: self.seeds,
             },
         };
-        rehearse(&session, &operation, &faults)
+        let live = if self.from_live {
+            Some(block_on(read(&session))?)
+        } else {
+            None
+        };
+        rehearse(&session, &operation, &faults, live.as_ref())
     }
 }

@@ -3,9 +3,10 @@
 use camino::Utf8PathBuf;
 
 use super::Common;
+use super::backup::Bucket;
 use crate::backup::seal::Keys;
 use crate::error::Error;
-use crate::operation::backup::store;
+use crate::operation::backup::place;
 use crate::operation::restore::{Request, abort, restore};
 
 /// Arguments.
@@ -16,9 +17,11 @@ pub struct Args {
     /// The backup's id, or `latest`
     #[arg(required_unless_present = "abort")]
     id: Option<String>,
-    /// Directory of the backups; by default `backups` in the cluster's state directory
-    #[arg(long, value_name = "DIR", env = "QUORATE_BACKUPS")]
-    from: Option<Utf8PathBuf>,
+    /// Directory of the backups, or s3://BUCKET/PREFIX; by default `backups` in the cluster's state directory
+    #[arg(long, value_name = "PLACE", env = "QUORATE_BACKUPS")]
+    from: Option<String>,
+    #[command(flatten)]
+    bucket: Bucket,
     /// File of age identities that open the backup
     #[arg(long, value_name = "FILE", env = "QUORATE_AGE_IDENTITY")]
     identity: Vec<Utf8PathBuf>,
@@ -40,7 +43,11 @@ impl Args {
             return abort(&session).await;
         };
         let request = Request {
-            store: store(&session.inventory.name, self.from.as_deref()),
+            store: place(
+                &session.inventory.name,
+                self.from.as_deref(),
+                self.bucket.credentials(),
+            )?,
             keys: Keys::read(&self.identity)?,
             id,
             single: self.single,

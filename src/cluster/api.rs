@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+use super::report::ask;
 use crate::host::Host;
 use crate::host::command::{Command, Script};
 use crate::host::error::HostError;
@@ -23,29 +24,27 @@ fi
 exec curl "$@" "https://$address:6443$path"
 "#;
 
-const METADATA: &str = r#"
+const METADATA: &str = concat!(
+    ask!(),
+    r#"
 address=$1 path=$2
 pki=/etc/kubernetes/pki
 if ! [ -e $pki/apiserver-kubelet-client.key ] || ! [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; then
     echo absent
     exit 0
 fi
-accept=application/json
 case $path in
-*/secrets*) accept='application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io' ;;
+*/secrets) accept='application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io' ;;
+*/secrets[/?]*) exit 64 ;;
+*) accept=application/json ;;
 esac
-if ! answer=$(curl -s --max-time 4 -A quorate --cacert $pki/ca.crt --cert $pki/apiserver-kubelet-client.crt \
-    --key $pki/apiserver-kubelet-client.key -H "Accept: $accept" -w '\n%{http_code}' "https://$address:6443$path" 2>/dev/null); then
-    echo unreachable
-    exit 0
-fi
-code=${answer##*
-}
-printf '%s %s\n' "$code" "$(printf %s "${answer%"$code"}" | tr -d '\n\r')"
-"#;
+ask $(key) --cacert $pki/ca.crt --cert $pki/apiserver-kubelet-client.crt --key $pki/apiserver-kubelet-client.key \
+    -H "Accept: $accept" "https://$address:6443$path"
+"#
+);
 
-/// A read-only question as a probe on a master; its output reads as an [`Answer`](super::report::Answer). Of Secrets only
-/// the metadata is asked for.
+/// A read-only question as a probe on a master; its output reads as an [`Answer`](super::report::Answer). Secrets can only be
+/// listed, and only their metadata is asked for (an apiserver answers 406 where a list is asked for as a single object).
 #[must_use]
 pub fn question(master: &Node, path: &str) -> Script {
     Script::new("kubernetes-api-read", METADATA)

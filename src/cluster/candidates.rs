@@ -159,11 +159,24 @@ pub fn store_kubelet() -> Script {
     Script::new("control-plane-store-kubelet", STORE_KUBELET)
 }
 
+/// kube-proxy reads its ConfigMap when it starts, so it is restarted where that has changed; a mark remembers it for the next
+/// run. Where the cluster has none of kubeadm's, none is made.
 const STORE: &str = r#"
 set -eu
 last=$1
+config=/run/quorate/candidates/kubeadm.yaml restart=/etc/kubernetes/quorate/restart-kube-proxy
+export KUBECONFIG=/etc/kubernetes/admin.conf
+proxy() { kubectl -n kube-system get --ignore-not-found "$1" kube-proxy -o "$2"; }
 if [ "$last" = last ]; then
-    kubeadm init phase upload-config kubeadm --config /run/quorate/candidates/kubeadm.yaml
+    kubeadm init phase upload-config kubeadm --config $config
+    if [ -n "$(proxy daemonset name)" ]; then
+        before=$(proxy configmap 'jsonpath={.data}')
+        [ ! -e $restart ] || before=unknown
+        : >$restart
+        kubeadm init phase addon kube-proxy --config $config
+        [ "$before" = "$(proxy configmap 'jsonpath={.data}')" ] || kubectl -n kube-system rollout restart daemonset kube-proxy
+        rm -f $restart
+    fi
 fi
 applied=$(sha256sum </etc/kubernetes/quorate/cluster.yaml)
 echo "${applied%% *}" >/etc/kubernetes/quorate/applied
@@ -179,7 +192,7 @@ pub enum Turn {
     Last,
 }
 
-/// Stores the configuration in the cluster if this is the last master, and marks it as applied.
+/// Stores the configuration in the cluster if this is the last master, kube-proxy's too, and marks it as applied.
 #[must_use]
 pub fn store(turn: Turn) -> Script {
     let last = match turn {

@@ -299,6 +299,16 @@ fn id_of(value: &Value) -> Option<MemberId> {
     number(value).map(MemberId)
 }
 
+/// `3.4` of a version `3.4.23`, or of an image `registry.k8s.io/etcd:3.4.13-0`.
+#[must_use]
+pub fn minor(text: &str) -> Option<String> {
+    let version = text.rsplit(':').next()?.trim_start_matches('v');
+    let mut parts = version.split(['.', '-']);
+    let (major, minor) = (parts.next()?, parts.next()?);
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(major) && is_number(minor)).then(|| format!("{major}.{minor}"))
+}
+
 /// Shell: asks the host's own etcd with what stands before `$3`, the directory of its certificates. A macro, since scripts are
 /// constants.
 macro_rules! post {
@@ -459,6 +469,18 @@ mod tests {
         });
     }
 
+    #[test]
+    fn minors_are_read_from_versions_and_images() {
+        for (text, expected) in [
+            ("3.4.23", Some("3.4")),
+            ("10.77.0.1:5000/etcd:3.4.13-0", Some("3.4")),
+            ("registry.k8s.io/etcd:v3.6.4-0", Some("3.6")),
+            ("etcd:latest", None),
+            ("", None),
+        ] {
+            assert_eq!(minor(text).as_deref(), expected, "{text}");
+        }
+    }
     proptest! {
         #[test]
         fn what_is_safe_to_remove_leaves_a_quorum(

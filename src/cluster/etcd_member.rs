@@ -50,7 +50,8 @@ pki=/etc/etcd/pki config=/etc/etcd/etcd.yaml
 data=$(sed -n 's/^data-dir: *"\(.*\)"$/\1/p' $config 2>/dev/null)
 if [ -n "$data" ] && [ -e "$data/member" ]; then echo "has etcd-data"; fi
 echo "clock $(date +%s)"
-echo "machine $(cat /etc/machine-id 2>/dev/null)"
+[ ! -e /etc/machine-id ] || read -r machine </etc/machine-id
+echo "machine ${machine:-}"
 "#,
     ask!(),
     r#"if ! command -v curl >/dev/null 2>&1; then
@@ -58,14 +59,11 @@ echo "machine $(cat /etc/machine-id 2>/dev/null)"
     exit 0
 fi
 if [ -e $config ] && [ -e $pki/healthcheck-client.crt ]; then
-    etcd() {
-        ask "$1" --cacert $pki/ca.crt --cert $pki/healthcheck-client.crt --key $pki/healthcheck-client.key \
-            -X POST -d '{}' "https://127.0.0.1:2379/v3/$2"
-    }
-    if etcd etcd-status maintenance/status; then
-        etcd etcd-members cluster/member/list
-        ask etcd-health http://127.0.0.1:2381/health
-    fi
+    certificates="--cacert $pki/ca.crt --cert $pki/healthcheck-client.crt --key $pki/healthcheck-client.key"
+    etcd=https://127.0.0.1:2379/v3
+    ask $(key etcd-status) $certificates -d '{}' $etcd/maintenance/status \
+        --next $(key etcd-members) $certificates -d '{}' $etcd/cluster/member/list \
+        --next $(key etcd-health) http://127.0.0.1:2381/health
 else
     echo "etcd-status absent"
 fi

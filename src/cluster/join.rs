@@ -198,7 +198,7 @@ pub async fn delete_stale_node(
                 ),
             });
         }
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        seed.transport.rest(Duration::from_secs(2)).await;
     }
 }
 

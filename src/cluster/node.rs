@@ -1,11 +1,15 @@
 //! Node objects: the few fields that are used here. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 /// The annotation in which a cordon of quorate names its run; a cordon without it is somebody else's and is left alone.
 pub const CORDONED_BY: &str = "quorate/cordoned-by";
+
+/// The annotation that names the labels which the inventory gave the Node (keys, separated by commas), so that one which the
+/// inventory no longer names is known as ours and taken off.
+pub const LABELS_GIVEN: &str = "quorate/labels";
 
 /// A Node as the apiserver has it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,6 +20,8 @@ pub struct NodeObject {
     pub resource_version: String,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
+    /// Keys of the labels that the inventory gave it, see [`LABELS_GIVEN`].
+    pub labels_given: BTreeSet<String>,
     /// `spec.taints`.
     pub taints: Vec<Taint>,
     /// `spec.unschedulable`: it is cordoned.
@@ -124,6 +130,10 @@ impl NodeObject {
             name: text("/metadata/name")?,
             resource_version: text("/metadata/resourceVersion").unwrap_or_default(),
             labels: labels(node),
+            labels_given: annotations
+                .and_then(|annotations| annotations.get(LABELS_GIVEN)?.as_str())
+                .map(|keys| keys.split(',').map(str::to_owned).collect())
+                .unwrap_or_default(),
             taints: items(node, "/spec/taints").filter_map(taint).collect(),
             is_cordoned: node.pointer("/spec/unschedulable").and_then(Value::as_bool) == Some(true),
             cordoned_by: annotations

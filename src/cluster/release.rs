@@ -43,14 +43,17 @@ done
 command -v curl >/dev/null 2>&1 || exit 0
 "#,
     ask!(),
-    r#"if [ -e $kubernetes/manifests/kube-apiserver.yaml ]; then
-    ask version --cacert $pki/ca.crt "https://$address:6443/version"
+    r#"set --
+if [ -e $kubernetes/manifests/kube-apiserver.yaml ]; then
+    set -- $(key version) --cacert $pki/ca.crt "https://$address:6443/version"
+    next=--next
 fi
 credential=/var/lib/kubelet/pki/kubelet-client-current.pem
 if [ -e $credential ] && [ -e $kubernetes/kubelet.conf ]; then
-    server=$(sed -n 's/^ *server: *//p' $kubernetes/kubelet.conf | head -n 1)
-    ask pods --cacert $pki/ca.crt --cert $credential --key $credential "$server/api/v1/pods?fieldSelector=spec.nodeName%3D$name"
+    server=$(sed -n '/^ *server: */{s///p;q;}' $kubernetes/kubelet.conf)
+    set -- "$@" $next $(key pods) --cacert $pki/ca.crt --cert $credential --key $credential "$server/api/v1/pods?fieldSelector=spec.nodeName%3D$name"
 fi
+ask "$@"
 exit 0
 "#
 );

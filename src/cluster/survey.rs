@@ -76,7 +76,7 @@ pub async fn until<T>(
                 last,
             });
         }
-        tokio::time::sleep(PAUSE).await;
+        effect.host.transport.rest(PAUSE).await;
     }
 }
 
@@ -102,7 +102,7 @@ pub async fn until_own<T>(
                 last,
             });
         }
-        tokio::time::sleep(PAUSE).await;
+        effect.host.transport.rest(PAUSE).await;
     }
 }
 

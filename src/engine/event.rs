@@ -158,7 +158,7 @@ pub enum Event {
         failed: usize,
         /// Wall time of the run.
         duration_ms: u64,
-        /// Of that, the time during which no remote call was under way: quorate's own share.
+        /// Of that, the time during which no host was waited for: quorate's own share.
         own_ms: u64,
     },
     /// Written by a newer quorate.

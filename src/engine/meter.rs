@@ -1,4 +1,4 @@
-//! A transport that counts: how long remote calls were awaited, and for how long none was under way.
+//! A transport that counts: how long hosts were waited for, and for how long none was.
 //!
 //! The second figure is quorate's own share of a run. It is measured here because every remote call passes this door.
 
@@ -56,7 +56,7 @@ impl Meter {
         Hosts::new(hosts.iter().map(metered).collect())
     }
 
-    /// Time so far during which no remote call was under way.
+    /// Time so far during which no host was waited for: no remote call was under way, nor a rest before the next look.
     #[must_use]
     pub fn idle(&self) -> Duration {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,22 +77,29 @@ impl Meter {
             .calls
     }
 
-    fn begin(self: &Arc<Self>) -> Call {
+    fn begin(self: &Arc<Self>) -> Awaited {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .calls += 1;
+        self.wait()
+    }
+
+    fn wait(self: &Arc<Self>) -> Awaited {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.under_way == 0 {
             let idle = state.idle_since.elapsed();
             state.idle += idle;
         }
         state.under_way += 1;
-        state.calls += 1;
-        Call(Arc::clone(self))
+        Awaited(Arc::clone(self))
     }
 }
 
-/// A call under way; dropped when it ends, also when it is cancelled.
-struct Call(Arc<Meter>);
+/// A call, or a rest before the next look, under way; dropped when it ends, also when it is cancelled.
+struct Awaited(Arc<Meter>);
 
-impl Drop for Call {
+impl Drop for Awaited {
     fn drop(&mut self) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.under_way -= 1;
@@ -146,5 +153,12 @@ impl Transport for Metered {
         owner: &'a str,
     ) -> BoxFuture<'a, Result<LockGuard, HostError>> {
         self.count(self.inner.lock(name, owner))
+    }
+
+    fn rest(&self, pause: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let _awaited = self.meter.wait();
+            self.inner.rest(pause).await;
+        })
     }
 }

@@ -86,7 +86,7 @@ pub struct Summary {
     pub failed: Vec<(TaskId, String, ActionError)>,
     /// Wall time.
     pub duration: Duration,
-    /// Of that, the time during which no remote call was under way.
+    /// Of that, the time during which no host was waited for.
     pub own: Duration,
 }
 
@@ -272,10 +272,7 @@ impl Engine<'_> {
         if let Err(error) = applied {
             return Ok(Err(error));
         }
-        Ok(self
-            .verify(play, name, action, &host.node)
-            .await
-            .map(|()| true))
+        Ok(self.verify(play, name, action, host).await.map(|()| true))
     }
 
     async fn apply(
@@ -311,9 +308,9 @@ impl Engine<'_> {
         play: &PlannedPlay,
         name: &str,
         action: &AnyAction,
-        node: &Node,
+        host: &Host,
     ) -> Result<(), ActionError> {
-        let started = Instant::now();
+        let (node, started) = (&host.node, Instant::now());
         let limit = action.settles_within();
         let mut pause = POLL.0;
         loop {
@@ -332,7 +329,7 @@ impl Engine<'_> {
                     last,
                 });
             }
-            tokio::time::sleep(pause).await;
+            host.transport.rest(pause).await;
             pause = (pause * 2).min(POLL.1);
         }
     }

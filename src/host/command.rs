@@ -49,6 +49,12 @@ impl Script {
         self.arguments.push(argument.into());
         self
     }
+
+    /// A positional parameter, counted from 0; empty if it has none there, as for a shell.
+    #[must_use]
+    pub fn argument(&self, index: usize) -> &str {
+        self.arguments.get(index).map_or("", String::as_str)
+    }
 }
 
 impl Command {

@@ -4,6 +4,9 @@
 //! over one channel, while a simulated host answers from a model. Every side effect in quorate passes through this
 //! trait, so a test can lose the connection at each of them in turn.
 
+use std::time::Duration;
+
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::command::{Command, Output};
@@ -36,6 +39,12 @@ pub trait Transport: Send + Sync {
         name: &'a str,
         owner: &'a str,
     ) -> BoxFuture<'a, Result<LockGuard, HostError>>;
+
+    /// Rests between two looks at what the host, or the cluster on it, is to become. It stands here so that a transport that
+    /// counts takes it for what it is: waiting for the host.
+    fn rest(&self, pause: Duration) -> BoxFuture<'_, ()> {
+        tokio::time::sleep(pause).boxed()
+    }
 }
 
 /// A held lock. Dropping it releases the lock.

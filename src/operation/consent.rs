@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use super::Session;
+use super::desk::Desk;
 use crate::error::Error;
 use crate::report::eprint;
 use crate::text;
@@ -34,9 +35,10 @@ pub(super) fn agree_by_name(
     what: &str,
 ) -> Result<(), Error> {
     let name = &session.inventory.name;
+    let is_anybody_there = || matches!(session.desk, Desk::Real) && std::io::stdin().is_terminal();
     let typed = match confirm {
         Some(typed) => typed.to_owned(),
-        None if !std::io::stdin().is_terminal() => {
+        None if !is_anybody_there() => {
             return Err(Error::refused(format!(
                 "there is nobody to ask: if {what}, run with --confirm {name}"
             )));

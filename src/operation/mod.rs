@@ -103,6 +103,26 @@ impl Session {
         })
     }
 
+    /// The same session, whose person has agreed already.
+    #[must_use]
+    pub fn agreed(mut self) -> Self {
+        self.settings.yes = true;
+        self
+    }
+
+    /// The same session for these hosts only.
+    pub fn narrowed_to(&self, hosts: &Hosts) -> Result<Self, Error> {
+        self.narrowed_to_names(hosts.iter().map(|host| host.node.name.clone()).collect())
+    }
+
+    /// The same session for the hosts of these names only.
+    pub fn narrowed_to_names(&self, names: Vec<String>) -> Result<Self, Error> {
+        let mut session = self.clone();
+        session.settings.on = names;
+        session.selector = selector(&session.inventory, &session.settings.on)?;
+        Ok(session)
+    }
+
     /// The overlay directory in force.
     #[must_use]
     pub fn overlay(&self) -> Option<&Utf8Path> {
@@ -124,7 +144,8 @@ impl Session {
         meter: &Arc<Meter>,
     ) -> (Hosts, Vec<(String, HostError)>) {
         if let Desk::Rehearsal(rehearsal) = &self.desk {
-            return (meter.wrap(&rehearsal.simulation.connect(nodes)), Vec::new());
+            let (hosts, errors) = rehearsal.simulation.connect(nodes);
+            return (meter.wrap(&hosts), errors);
         }
         let new_host_keys = if self.settings.accept_new_host_keys {
             NewHostKeys::Accept

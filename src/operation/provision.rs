@@ -33,6 +33,10 @@ use crate::playbook::Step;
 use crate::report::table::wrapped;
 use crate::report::{EventsFile, Format, eprintln, screen};
 
+/// How long a cluster may take to settle before what is read back counts, and the rest between two readings.
+const SETTLES: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// How long a piece of work that an earlier run left behind may take to end.
 const LEFTOVER_JOB: Duration = Duration::from_secs(15 * 60);
 
@@ -181,16 +185,24 @@ pub async fn follow_leftovers(
     Ok(())
 }
 
-/// Reads everything again and judges it; how many tasks would still change something.
+/// Reads everything again and judges it; how many tasks would still change something. What was proved once may be away for a
+/// moment while a cluster settles, so it is given the time to come back.
 async fn read_back(
     session: &Session,
     plan: &Plan,
     hosts: &Hosts,
     reader: &Reader<'_>,
 ) -> Result<usize, Error> {
-    reader.distrust();
-    session.read(plan, hosts, reader).await?;
-    let left = forecast(session, plan, &reader.fleet())?;
+    let since = tokio::time::Instant::now();
+    let left = loop {
+        reader.distrust();
+        session.read(plan, hosts, reader).await?;
+        let left = forecast(session, plan, &reader.fleet())?;
+        match left.first().and_then(|it| hosts.get(&it.task.host)) {
+            Some(host) if since.elapsed() < SETTLES => host.transport.rest(PAUSE).await,
+            _ => break left,
+        }
+    };
     for pending in &left {
         eprintln(&format!(
             "{}: {}: read back: {}",

@@ -137,3 +137,50 @@ fn a_terminal_gets_colour_unless_it_is_not_wanted() {
     assert!(!shown("NO_COLOR").contains('\u{1b}'));
     assert!(shown("NO_COLOR").contains("inventory.yaml"));
 }
+
+#[test]
+fn a_schedule_is_put_into_the_crontab_once_and_holds_without_a_shell() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let quorate = Quorate::new();
+    // A crontab of the test's own.
+    let crontab = "#!/bin/sh\ncase $1 in -l) cat \"$0.lines\" ;; -) cat >\"$0.lines\" ;; esac\n";
+    quorate.write("bin/crontab", crontab);
+    let program = quorate.directory.join("bin/crontab");
+    fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    quorate.write("bin/crontab.lines", "0 1 * * * something-else\n");
+    let path = format!("{}:/usr/bin:/bin", quorate.directory.join("bin"));
+    let inventory = repository("inventory/lab.yaml");
+    for every in ["6h", "1d"] {
+        let words = [
+            "backup",
+            "schedule",
+            "--every",
+            every,
+            "--plaintext",
+            "--with",
+            "crontab",
+        ];
+        let mut command = quorate.command(&words);
+        command.args(["--install", "--inventory", inventory.as_str()]);
+        let outcome = quorate.outcome(command.env("PATH", &path).output().unwrap());
+        let outcome = outcome.ended_with(0);
+        assert!(
+            outcome.stdout.contains("QuorateBackupMissing"),
+            "{outcome:?}"
+        );
+    }
+    let lines = fs_err::read_to_string(quorate.directory.join("bin/crontab.lines")).unwrap();
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines[0], "0 1 * * * something-else");
+    let line = lines[1].replace(quorate.directory.as_str(), "DIR");
+    assert!(
+        line.starts_with("17 3 * * * HOME='DIR' XDG_STATE_HOME='DIR/state' "),
+        "{line}"
+    );
+    assert!(
+        line.contains("'--to' 'DIR/state/quorate/lab/backups'"),
+        "{line}"
+    );
+    assert!(line.ends_with("# quorate-backup-lab"), "{line}");
+}

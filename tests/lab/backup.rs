@@ -1,35 +1,32 @@
 //! Backups, restore and recovery, on the cluster that the other parts leave behind.
 
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use camino::Utf8Path;
+use quorate::backup::manifest::Manifest;
 use serde_json::Value;
 
-use super::harness::Lab;
-use super::{CLUSTER, is_whole, measure, random, report};
+use super::harness::{Lab, last_object};
+use super::{CLUSTER, is_whole};
 
-const KUBECTL: &str = "kubectl --kubeconfig /etc/kubernetes/admin.conf";
+pub const KUBECTL: &str = "kubectl --kubeconfig /etc/kubernetes/admin.conf";
 
-/// Masters killed with their disks; `all` of them in turn, or one.
-pub fn the_worst_day(lab: &Lab, soak: u32) {
+/// Everything that a backup and a restore promise; with `soak`, interrupted ten times.
+pub fn what_is_kept_comes_back(lab: &Lab, soak: u32) {
     a_backup_is_proved_listed_and_sealed(lab);
+    a_backup_is_proved_on_this_computer_if_it_can_be(lab);
+    what_does_not_fit_is_refused_and_the_cluster_untouched(lab);
+    a_scheduled_backup_runs_from_systemd(lab);
     a_lost_cluster_comes_back_with_every_write_before_the_snapshot(lab);
-    let masters = ["master1", "master2", "master3"];
-    let killed = if soak > 0 {
-        masters.to_vec()
-    } else {
-        vec![masters[random(masters.len())]]
-    };
-    for master in killed {
-        a_dead_master_is_replaced(lab, master);
+    for _ in 0..soak.clamp(1, 10) {
+        a_backup_killed_at_a_random_moment_leaves_nothing_half(lab);
     }
     for _ in 0..soak.clamp(1, 10) {
         a_restore_killed_at_a_random_moment_goes_on(lab);
     }
-    if soak > 0 {
-        a_survivor_carries_on(lab);
-        everything_lost_comes_back_on_blank_machines(lab);
-    }
+    a_restore_is_taken_back(lab);
+    a_restore_on_one_master_is_joined_by_the_others(lab);
 }
 
 /// A key pair of age in files: recipient text, identity file.
@@ -41,7 +38,7 @@ fn keys(lab: &Lab) -> (String, String) {
     (key.to_public().to_string(), path.into_string())
 }
 
-fn backup(lab: &Lab, words: &[&str]) -> Value {
+pub fn backup(lab: &Lab, words: &[&str]) -> Value {
     let started = Instant::now();
     let taken = lab.json(&[&["backup"], words].concat());
     println!(
@@ -111,6 +108,130 @@ fn a_backup_is_proved_listed_and_sealed(lab: &Lab) {
     std::fs::write(&file, whole).expect("written");
     lab.must(&["backup", "verify", "--identity", &identity]);
     lab.wait("the cluster untouched", Duration::from_secs(30), is_whole);
+}
+
+/// With Debian's etcd in `PATH`, which is of the same minor as the lab's.
+fn a_backup_is_proved_on_this_computer_if_it_can_be(lab: &Lab) {
+    let script = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/etcd/programs.sh");
+    let programs = Command::new(script).output().expect("etcd's programs");
+    let programs = String::from_utf8(programs.stdout).expect("a directory");
+    let path = std::env::var("PATH").expect("a PATH");
+    let output = lab
+        .command(&["backup", "--plaintext", "--output", "json"])
+        .env("PATH", format!("{}:{path}", programs.trim()))
+        .output()
+        .expect("quorate starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let taken = last_object(&String::from_utf8_lossy(&output.stdout));
+    let on = taken["verified"]["on"].as_str().unwrap();
+    assert!(on.starts_with("this computer"), "{on}");
+    lab.must(&["backup", "verify"]);
+    let state = lab.inventory().with_file_name("../state/quorate");
+    let left = Command::new("find")
+        .args([state.as_str(), "-name", ".scratch-*"])
+        .output()
+        .expect("find");
+    assert!(
+        left.stdout.is_empty(),
+        "no unsealed snapshot stays: {left:?}"
+    );
+}
+
+/// Whole backups that are of something else: refused by name, and nothing is touched for them.
+fn what_does_not_fit_is_refused_and_the_cluster_untouched(lab: &Lab) {
+    let taken = backup(lab, &["--plaintext"]);
+    let path = format!("{}/manifest.json", taken["place"].as_str().unwrap());
+    let whole = std::fs::read(&path).expect("the manifest");
+    let manifest = Manifest::parse("x", &whole).expect("it is whole");
+    let of_cluster = Manifest {
+        cluster: "another".to_owned(),
+        ..manifest.clone()
+    };
+    let of_ca = Manifest {
+        ca: "sha256:0".to_owned(),
+        ..manifest.clone()
+    };
+    let mut of_minor = manifest.clone();
+    "3.5.1".clone_into(&mut of_minor.etcd.version);
+    let mut without_pki = manifest.clone();
+    without_pki
+        .objects
+        .retain(|it| !it.name.starts_with("master"));
+    let before = lab.on("masters", UNTOUCHED);
+    let id = manifest.id.to_string();
+    for (unfit, words) in [
+        (of_cluster, "it is of the cluster another"),
+        (of_ca, "the backup is of another"),
+        (of_minor, "only the same minor can restore it"),
+        (without_pki, "the CA keys are missing"),
+    ] {
+        std::fs::write(&path, unfit.to_bytes()).expect("written");
+        let refused = lab.quorate(&["restore", &id, "--confirm", &cluster(lab)]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(5), "{words}: {said}");
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    std::fs::write(&path, whole).expect("written");
+    assert_eq!(before, lab.on("masters", UNTOUCHED), "nothing was touched");
+}
+
+/// What a restore would change first: its directory, and the processes of the control plane.
+const UNTOUCHED: &str =
+    "ls -A /var/lib/quorate/restore 2>/dev/null; pgrep -x 'etcd|kube-apiserver|kubelet'";
+
+/// quorate on a host of its own, a worker here, as an operator would set it up: the timer is there, and what it starts works
+/// without a shell's environment.
+fn a_scheduled_backup_runs_from_systemd(lab: &Lab) {
+    let program = env!("CARGO_BIN_EXE_quorate");
+    let source = Utf8Path::new(env!("CARGO_MANIFEST_DIR"));
+    let inventory = lab.inventory();
+    let directory = inventory.parent().expect("a directory");
+    let mut tar = Command::new("tar")
+        .args(["--create", "--absolute-names", program])
+        // A debug build reads its templates where it was built.
+        .args([source.join("templates"), source.join("playbooks")])
+        .args(
+            [
+                "inventory.yaml",
+                "id_ed25519",
+                "known_hosts",
+                "kubernetes.asc",
+            ]
+            .map(|it| directory.join(it)),
+        )
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("tar");
+    let unpacked = lab
+        .ssh("worker1")
+        .args(["sudo", "tar", "--extract", "--absolute-names"])
+        .stdin(tar.stdout.take().expect("piped"))
+        .status()
+        .expect("ssh");
+    assert!(tar.wait().expect("it ends").success() && unpacked.success());
+    let words = "backup schedule --every 6h --plaintext --install";
+    let said = lab.on(
+        "worker1",
+        &format!("{program} {words} --inventory {inventory}"),
+    );
+    assert!(said.contains("OnUnitActiveSec=21600s"), "{said}");
+    assert!(said.contains("QuorateBackupMissing"), "{said}");
+    let unit = format!("quorate-backup-{}", cluster(lab));
+    let units = format!("systemd-analyze verify /etc/systemd/system/{unit}.*");
+    lab.on("worker1", &units);
+    let timers = lab.on("worker1", "systemctl list-timers --all --no-legend");
+    assert!(timers.contains(&format!("{unit}.timer")), "{timers}");
+    lab.on("worker1", &format!("systemctl start {unit}.service"));
+    let listed = lab.on(
+        "worker1",
+        &format!("{program} backup list --output json --inventory {inventory}"),
+    );
+    assert!(listed.contains("\"verified\""), "{listed}");
+    let removed = format!(
+        "systemctl disable --now {unit}.timer; rm -rf /etc/systemd/system/{unit}.* /root/.local/state/quorate {program} {directory}"
+    );
+    lab.on("worker1", &removed);
 }
 
 /// A client that writes numbered ConfigMaps until it is told to stop, and notes which were acknowledged.
@@ -242,134 +363,104 @@ fn a_lost_cluster_comes_back_with_every_write_before_the_snapshot(lab: &Lab) {
     lab.wait("the cluster whole", CLUSTER, is_whole);
 }
 
-fn cluster(lab: &Lab) -> String {
+pub fn cluster(lab: &Lab) -> String {
     lab.status()["cluster"].as_str().expect("a name").to_owned()
 }
 
-fn a_dead_master_is_replaced(lab: &Lab, master: &str) {
-    let figures = measure(lab, || {
-        lab.fault("kill", master);
-        lab.wait("the loss to be seen", CLUSTER, |status| !is_whole(status));
-        let diagnosed = lab.json(&["recover", "--plan"]);
-        assert_eq!(diagnosed["proposal"]["kind"], "remove", "{diagnosed:#}");
-        assert_eq!(diagnosed["proposal"]["hosts"][0], master);
-        let begun = Instant::now();
-        lab.must(&["recover", "--yes"]);
-        println!("figure: {master} dead: removed in {:?}", begun.elapsed());
-        lab.replace(master);
-        let begun = Instant::now();
-        lab.must(&["recover", "--yes"]);
-        lab.wait("the cluster whole", CLUSTER, is_whole);
-        let took = begun.elapsed();
-        println!("figure: {master} replaced: a voter again in {took:?} (bar 180 s)");
-        assert!(took < Duration::from_secs(180), "{took:?}");
+/// Makes a ConfigMap of that name.
+pub fn write(lab: &Lab, name: &str) {
+    let line = format!("{KUBECTL} create configmap {name} --from-literal=a=b");
+    lab.on("master1", &line);
+}
+
+/// Whether there is a ConfigMap of that name.
+pub fn is_there(lab: &Lab, name: &str) -> bool {
+    let line = format!("{KUBECTL} get configmap {name} -o name --ignore-not-found");
+    lab.on("master1", &line).contains(name)
+}
+
+fn a_backup_killed_at_a_random_moment_leaves_nothing_half(lab: &Lab) {
+    lab.killed(&["backup", "--plaintext"], Duration::from_secs(5));
+    let whole = |listed: &Value| {
+        let backups = listed["backups"].as_array().expect("a list").clone();
+        assert!(backups.iter().all(|it| it["id"].is_string()), "{listed:#}");
+        backups.len()
+    };
+    let before = whole(&lab.json(&["backup", "list"]));
+    lab.again(&["backup", "--plaintext"]);
+    let listed = lab.json(&["backup", "list"]);
+    assert_eq!(whole(&listed), before + 1);
+    lab.must(&["backup", "verify"]);
+    let place = Utf8Path::new(listed["backups"][0]["place"].as_str().unwrap());
+    let entries = std::fs::read_dir(place.parent().unwrap()).expect("the store");
+    let growing = entries.filter(|it| {
+        let name = it.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with(".growing-")
     });
-    report(
-        "one master dead, removed, replaced, joined again",
-        &figures,
-        Duration::from_secs(2),
-        Duration::ZERO,
+    assert_eq!(growing.count(), 0, "what was half written is cleared");
+    let left = lab.on(
+        "masters",
+        "ls -A /var/lib/quorate/snapshot 2>/dev/null || true",
     );
-    let again = lab.json(&["recover", "--plan"]);
-    assert_eq!(again["proposal"]["kind"], "nothing", "{again:#}");
+    assert!(
+        !left.contains("snapshot.db"),
+        "nothing stays on the hosts: {left}"
+    );
 }
 
 fn a_restore_killed_at_a_random_moment_goes_on(lab: &Lab) {
-    lab.on(
-        "master1",
-        &format!("{KUBECTL} delete configmap before-the-kill --ignore-not-found"),
-    );
-    lab.on(
-        "master1",
-        &format!("{KUBECTL} create configmap before-the-kill --from-literal=a=b"),
-    );
+    write(lab, "before-the-kill");
     backup(lab, &["--plaintext"]);
     let name = cluster(lab);
     let words = ["restore", "latest", "--confirm", &name];
-    let mut run = lab.start(&words);
-    let moment = Duration::from_millis(500 + random(40_000) as u64);
+    lab.killed(&words, Duration::from_secs(40));
+    lab.again(&words);
+    lab.wait("the cluster whole", CLUSTER, is_whole);
+    assert!(is_there(lab, "before-the-kill"));
+    lab.on(
+        "master1",
+        &format!("{KUBECTL} delete configmap before-the-kill"),
+    );
+}
+
+/// Interrupted when every master has put its data aside: `--abort` puts it back, with what was written after the backup.
+fn a_restore_is_taken_back(lab: &Lab) {
+    backup(lab, &["--plaintext"]);
+    write(lab, "after-the-backup");
+    let name = cluster(lab);
+    let mut run = lab.start(&["restore", "latest", "--confirm", &name]);
     let started = Instant::now();
-    while started.elapsed() < moment && run.try_wait().expect("waits").is_none() {
-        std::thread::sleep(Duration::from_millis(20));
+    // An earlier restore has left all its marks.
+    let aside = "cd /var/lib/quorate/restore && test -e aside -a ! -e finished";
+    while !lab
+        .quorate(&["exec", "--on", "masters", "--", aside])
+        .status
+        .success()
+    {
+        assert!(started.elapsed() < CLUSTER, "the data is put aside");
     }
     run.kill().expect("kill -9");
     run.wait().expect("it ends");
-    println!(
-        "lab: restore killed with SIGKILL after {:?}",
-        started.elapsed()
-    );
-    // Its lock ends with its connections.
-    let again = Instant::now();
-    loop {
-        let second = lab.quorate(&words);
-        if second.status.success() {
-            break;
-        }
-        let said = String::from_utf8_lossy(&second.stderr).into_owned();
-        assert!(said.contains("holds the cluster's lock"), "{said}");
-        assert!(again.elapsed() < Duration::from_secs(60), "{said}");
-    }
-    println!("lab: run again, it was done in {:?}", again.elapsed());
+    let begun = Instant::now();
+    lab.again(&["restore", "--abort"]);
+    println!("figure: a restore taken back in {:?}", begun.elapsed());
     lab.wait("the cluster whole", CLUSTER, is_whole);
-    let there = lab.on(
-        "master1",
-        &format!("{KUBECTL} get configmap before-the-kill -o name"),
-    );
-    assert!(there.contains("before-the-kill"));
+    assert!(is_there(lab, "after-the-backup"), "the old data is back");
+    let nothing = lab.quorate(&["restore", "--abort"]);
+    assert_eq!(nothing.status.code(), Some(5), "nothing is under way");
 }
 
-fn a_survivor_carries_on(lab: &Lab) {
-    lab.on(
-        "master1",
-        &format!("{KUBECTL} create configmap held-by-all --from-literal=a=b"),
-    );
-    for master in ["master2", "master3"] {
-        lab.fault("kill", master);
-    }
-    for master in ["master2", "master3"] {
-        lab.replace(master);
-    }
-    let diagnosed = lab.json(&["recover", "--plan"]);
-    assert_eq!(diagnosed["proposal"]["kind"], "survivor", "{diagnosed:#}");
-    let begun = Instant::now();
-    let name = cluster(lab);
-    let mut run = lab.start(&["recover", "--yes", "--confirm", &name]);
-    lab.wait("the endpoint to be ready", CLUSTER, |status| {
-        status["virtual_ip"]["is_ready"] == true
-    });
-    let back = begun.elapsed();
-    println!("figure: quorum lost: service back in {back:?} (bar 180 s)");
-    assert!(run.wait().expect("it ends").success());
-    assert!(back < Duration::from_secs(180), "{back:?}");
-    lab.wait("the cluster whole", CLUSTER * 2, is_whole);
-    let there = lab.on(
-        "master1",
-        &format!("{KUBECTL} get configmap held-by-all -o name"),
-    );
-    assert!(there.contains("held-by-all"));
-}
-
-fn everything_lost_comes_back_on_blank_machines(lab: &Lab) {
+fn a_restore_on_one_master_is_joined_by_the_others(lab: &Lab) {
+    write(lab, "before-the-single");
     backup(lab, &["--plaintext"]);
-    let masters = ["master1", "master2", "master3"];
-    for master in masters {
-        lab.fault("kill", master);
-    }
-    for master in masters {
-        lab.replace(master);
-    }
-    let diagnosed = lab.json(&["recover", "--plan"]);
-    assert_eq!(diagnosed["proposal"]["kind"], "restore", "{diagnosed:#}");
+    write(lab, "after-the-single");
     let begun = Instant::now();
-    lab.must(&["restore", "latest", "--confirm", &cluster(lab)]);
+    lab.must(&["restore", "latest", "--single", "--confirm", &cluster(lab)]);
     println!(
-        "figure: three blank masters: restored in {:?}",
+        "figure: restored on one master and joined by the others in {:?}",
         begun.elapsed()
     );
-    lab.wait("the cluster whole", CLUSTER, is_whole);
-    let there = lab.on(
-        "master1",
-        &format!("{KUBECTL} get configmap held-by-all -o name"),
-    );
-    assert!(there.contains("held-by-all"));
+    let status = lab.wait("the cluster whole", CLUSTER, is_whole);
+    assert_eq!(status["masters"].as_array().map(Vec::len), Some(3));
+    assert!(is_there(lab, "before-the-single") && !is_there(lab, "after-the-single"));
 }

@@ -8,6 +8,12 @@ use std::time::{Duration, Instant};
 use camino::Utf8PathBuf;
 use serde_json::Value;
 
+/// Time between two questions about the cluster's state.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Where a run that is not waited for says what it says.
+const STARTED: &str = "started.stderr";
+
 /// A running lab, with its own state directory and its own home for quorate's state.
 pub struct Lab {
     name: String,
@@ -56,7 +62,8 @@ impl Lab {
         &self.name
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    /// Quorate as it is run here, to be run.
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
         command
             .args(words)
@@ -93,11 +100,76 @@ impl Lab {
 
     /// Starts quorate and does not wait for it.
     pub fn start(&self, words: &[&str]) -> Child {
+        let said = std::fs::File::create(self.state.join(STARTED)).expect("writable");
         self.command(words)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(said)
             .spawn()
             .expect("quorate starts")
+    }
+
+    /// What the run that was started last has said so far on standard error.
+    pub fn started_said(&self) -> String {
+        std::fs::read_to_string(self.state.join(STARTED)).unwrap_or_default()
+    }
+
+    /// Starts quorate and kills it with SIGKILL at a random moment within `limit`, unless it has ended before. What it began on
+    /// the hosts goes on there, as it does when the operator's computer dies.
+    pub fn killed(&self, words: &[&str], limit: Duration) {
+        let moment = Duration::from_millis(200 + super::random(millis(limit)) as u64);
+        let mut run = self.start(words);
+        let started = Instant::now();
+        while started.elapsed() < moment && run.try_wait().expect("waits").is_none() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let ended = run.try_wait().expect("waits");
+        if ended.is_none() {
+            run.kill().expect("kill -9");
+            run.wait().expect("it ends");
+        }
+        println!(
+            "lab: `{}` {} after {:?}",
+            words.join(" "),
+            ended.map_or("killed with SIGKILL".to_owned(), |it| format!(
+                "had ended with {it}"
+            )),
+            started.elapsed()
+        );
+    }
+
+    /// Runs quorate after one that was killed, whose lock ends with its connections, and insists on success. Its standard output.
+    pub fn again(&self, words: &[&str]) -> String {
+        let started = Instant::now();
+        loop {
+            let run = self.quorate(words);
+            let said = String::from_utf8_lossy(&run.stderr).into_owned();
+            if run.status.success() {
+                println!(
+                    "lab: run again, `{}` was done in {:?}",
+                    words.join(" "),
+                    started.elapsed()
+                );
+                return String::from_utf8_lossy(&run.stdout).into_owned();
+            }
+            assert!(said.contains("holds the cluster's lock"), "{said}");
+            assert!(started.elapsed() < Duration::from_secs(90), "{said}");
+        }
+    }
+
+    /// The fields of OpenSSH's client for a host of the inventory.
+    pub fn ssh(&self, host: &str) -> Command {
+        let loaded = quorate::inventory::Inventory::load(&self.inventory()).expect("an inventory");
+        let node = loaded.inventory.node(host).expect("a host").clone();
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "none", "-l", "ops", "-i"])
+            .arg(self.state.join("id_ed25519"))
+            .args(["-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR", "-o"])
+            .arg(format!(
+                "UserKnownHostsFile={}",
+                self.state.join("known_hosts")
+            ))
+            .arg(node.address.to_string());
+        ssh
     }
 
     /// Runs quorate with `--output json`; the object on the last line.
@@ -128,7 +200,8 @@ impl Lab {
         self.must(&["exec", "--on", host, "--", line])
     }
 
-    /// Waits for a condition on the cluster's state.
+    /// Waits for a condition on the cluster's state. It is asked for once a second: the asking costs the same processors on
+    /// which the cluster runs and is measured.
     pub fn wait(
         &self,
         what: &str,
@@ -137,6 +210,7 @@ impl Lab {
     ) -> Value {
         let started = Instant::now();
         loop {
+            let asked = Instant::now();
             let status = self.status();
             if is_so(&status) {
                 return status;
@@ -145,6 +219,7 @@ impl Lab {
                 started.elapsed() < limit,
                 "{what}: not within {limit:?}; last:\n{status:#}"
             );
+            std::thread::sleep(POLL.saturating_sub(asked.elapsed()));
         }
     }
 
@@ -189,7 +264,12 @@ impl Drop for Lab {
     }
 }
 
-fn last_object(text: &str) -> Value {
+fn millis(time: Duration) -> usize {
+    usize::try_from(time.as_millis()).expect("a short time")
+}
+
+/// The object on the last line that is one.
+pub fn last_object(text: &str) -> Value {
     let line = text.lines().rev().find(|line| line.starts_with('{'));
     line.and_then(|line| serde_json::from_str(line).ok())
         .unwrap_or_else(|| panic!("no JSON object in:\n{text}"))

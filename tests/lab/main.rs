@@ -1,7 +1,7 @@
 //! End to end, on real hosts: systemd, sshd, apt, HAProxy, Keepalived, kubeadm, etcd. Needs root on Linux; see `make test`.
 //!
 //! One lab carries all of it, in the order of a cluster's life, because a cluster is expensive. What is measured is printed.
-//! `QUORATE_PART=provision,backup,upgrade,external` tells which parts; the first alone unless it is set.
+//! `QUORATE_PART=provision,backup,recover,upgrade,external` tells which parts; the first alone unless it is set.
 
 #![expect(
     clippy::indexing_slicing,
@@ -13,6 +13,7 @@ mod backup;
 mod client;
 mod external;
 mod harness;
+mod recover;
 mod systemd;
 mod upgrade;
 
@@ -23,6 +24,9 @@ use harness::Lab;
 use serde_json::Value;
 
 const CLUSTER: Duration = Duration::from_secs(300);
+
+/// Rounds of `make soak` that end with an upgrade.
+const UPGRADES: u32 = 10;
 
 /// A component that starts takes both cores for about so long.
 const BUSY: Duration = Duration::from_millis(500);
@@ -39,7 +43,11 @@ fn a_cluster_from_bare_hosts_through_failures() {
         a_provision_killed_at_a_random_moment_is_finished_by_the_next(&lab);
         a_master_that_lost_its_data_joins_again_and_founds_nothing(&lab);
         if round == 1 {
-            backup::the_worst_day(&lab, rounds);
+            backup::what_is_kept_comes_back(&lab, rounds);
+            recover::what_is_lost_is_replaced(&lab, rounds);
+        }
+        if round <= UPGRADES {
+            upgrade::an_interrupted_upgrade_is_finished_by_the_next(&lab, round);
         }
     }
     if rounds > 0 {
@@ -63,12 +71,18 @@ fn a_cluster_from_bare_hosts_through_failures() {
     a_provision_killed_at_a_random_moment_is_finished_by_the_next(&lab);
     if wants("provision") {
         a_second_provision_changes_nothing(&lab);
+        join_material_that_was_left_is_removed(&lab);
         an_edit_changes_just_that(&lab);
+        a_setting_of_kube_proxy_reaches_its_pods(&lab);
         outages_stay_within_their_bounds(&lab);
         a_replaced_worker_joins_again(&lab);
     }
     if wants("backup") {
-        backup::the_worst_day(&lab, 0);
+        backup::what_is_kept_comes_back(&lab, 0);
+        a_second_provision_changes_nothing(&lab);
+    }
+    if wants("recover") {
+        recover::what_is_lost_is_replaced(&lab, 0);
         a_second_provision_changes_nothing(&lab);
     }
     if wants("upgrade") {
@@ -119,7 +133,8 @@ fn a_provision_killed_at_a_random_moment_is_finished_by_the_next(lab: &Lab) {
         }
         assert!(
             run.try_wait().expect("waits").is_none(),
-            "provision ended before its change {kill_at}:\n{seen}"
+            "provision ended before its change {kill_at}:\n{}",
+            lab.started_said()
         );
         assert!(
             started.elapsed() < CLUSTER * 3,
@@ -159,6 +174,26 @@ fn a_second_provision_changes_nothing(lab: &Lab) {
     );
 }
 
+/// What a join that was cut off left in the cluster is found and removed, and nothing else of its kind.
+fn join_material_that_was_left_is_removed(lab: &Lab) {
+    let kubectl = "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system";
+    for name in ["bootstrap-token-quo7f2", "bootstrap-token-abcdef"] {
+        lab.on(
+            "master1",
+            &format!("{kubectl} create secret generic {name} --from-literal=a=b"),
+        );
+    }
+    let summary = lab.json(&["provision", "--yes"]);
+    println!("lab: a join token that was left: {summary}");
+    assert_eq!(summary["changed"], 1);
+    let left = lab.on("master1", &format!("{kubectl} get secrets -o name"));
+    assert!(!left.contains("bootstrap-token-quo"), "{left}");
+    assert!(
+        left.contains("bootstrap-token-abcdef"),
+        "somebody else's: {left}"
+    );
+}
+
 fn an_edit_changes_just_that(lab: &Lab) {
     let path = lab.inventory();
     let original = std::fs::read_to_string(&path).expect("readable");
@@ -173,6 +208,47 @@ fn an_edit_changes_just_that(lab: &Lab) {
                 .contains("600")
         );
     }
+}
+
+/// Settings of kube-proxy are part of the shared configuration: its pods begin anew with them, and nothing else does.
+fn a_setting_of_kube_proxy_reaches_its_pods(lab: &Lab) {
+    let kubectl = "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system";
+    let proxies = || {
+        let selector = "-l k8s-app=kube-proxy -o name";
+        sorted(&lab.on("master1", &format!("{kubectl} get pods {selector}")))
+    };
+    let others = || sorted(&lab.on("masters", "pidof etcd; pidof kube-apiserver"));
+    let before = (proxies(), others());
+    let path = lab.inventory();
+    let original = std::fs::read_to_string(&path).expect("readable");
+    let edited = original.replace(
+        "kube-proxy: {",
+        "kube-proxy: { iptables: { syncPeriod: 40s },",
+    );
+    assert_ne!(edited, original);
+    std::fs::write(&path, edited).expect("writable");
+    let summary = lab.json(&["provision", "--yes"]);
+    println!("lab: a setting of kube-proxy: {summary}");
+    assert_eq!(
+        summary["changed"], 6,
+        "the file and what follows it on three masters"
+    );
+    lab.on(
+        "master1",
+        &format!("{kubectl} rollout status daemonset kube-proxy --timeout 120s"),
+    );
+    let after = (proxies(), others());
+    assert!(
+        after.0.iter().all(|pod| !before.0.contains(pod)),
+        "{before:?} {after:?}"
+    );
+    assert_eq!(after.1, before.1, "nothing else began anew");
+}
+
+fn sorted(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
 }
 
 fn outages_stay_within_their_bounds(lab: &Lab) {

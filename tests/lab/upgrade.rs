@@ -11,6 +11,9 @@ use super::{CLUSTER, is_whole, random};
 const FROM: &str = "v1.20.2";
 const TO: &str = "v1.20.3";
 
+/// Changes of an upgrade of the lab, at least.
+const CHANGES: usize = 40;
+
 /// How long the operator's link is cut. A longer cut costs the run, and the hosts give its lock away after five minutes.
 const CUT: Duration = Duration::from_secs(25);
 
@@ -52,13 +55,14 @@ systemd-run --quiet --collect --unit=lab-watch sh /root/watch.sh
 "#;
 
 pub fn an_upgrade_is_not_noticed_whatever_interrupts_it(lab: &Lab) {
+    name_service_is_ready(lab);
     nothing_to_upgrade(lab, FROM);
     a_downgrade_and_a_skipped_minor_are_refused(lab);
     start_load(lab);
     let client = Client::start(lab.endpoint(), &lab.ca());
     let began = Instant::now();
-    kill_in_the_middle(lab);
-    cut_in_the_middle(lab);
+    kill_at(lab, 8 + random(12));
+    cut_at(lab, 1 + random(12));
     let attempts = finish(lab);
     let figures = client.stop();
     println!(
@@ -68,15 +72,40 @@ pub fn an_upgrade_is_not_noticed_whatever_interrupts_it(lab: &Lab) {
     println!("lab: the upgrade was started {} times", attempts + 2);
     assert_eq!(figures.failed, 0, "{figures}");
     no_write_was_lost(lab);
+    it_ended_well(lab);
+    let naive = naively(lab);
+    println!(
+        "figure: one master by the naive procedure (no drain of the load balancers, no move of the leader): {naive}"
+    );
+}
+
+/// `make soak`: interrupted once, anywhere, by a kill or by a cut in turn.
+pub fn an_interrupted_upgrade_is_finished_by_the_next(lab: &Lab, round: u32) {
+    name_service_is_ready(lab);
+    let change = 1 + random(CHANGES);
+    if round.is_multiple_of(2) {
+        cut_at(lab, change);
+    } else {
+        kill_at(lab, change);
+    }
+    finish(lab);
+    it_ended_well(lab);
+}
+
+/// An upgrade is refused while no replica of CoreDNS is ready, and after a host was lost that takes Kubernetes minutes.
+fn name_service_is_ready(lab: &Lab) {
+    lab.on(
+        "master1",
+        "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system rollout status deployment coredns --timeout 900s",
+    );
+}
+
+fn it_ended_well(lab: &Lab) {
     the_inventory_follows(lab);
     let status = lab.wait("the cluster to be whole", CLUSTER, is_whole);
     every_node_runs_it_uncordoned(&status);
     kubeadm_never_ran_twice_at_once(lab);
     nothing_to_upgrade(lab, TO);
-    let naive = naively(lab);
-    println!(
-        "figure: one master by the naive procedure (no drain of the load balancers, no move of the leader): {naive}"
-    );
 }
 
 /// What a shell line prints on a host.
@@ -117,8 +146,8 @@ fn start_load(lab: &Lab) {
     );
 }
 
-fn start(lab: &Lab, events: &str) -> std::process::Child {
-    lab.start(&["upgrade", "--to", TO, "--yes", "--events", events])
+fn start(lab: &Lab, events: &str, words: &[&str]) -> std::process::Child {
+    lab.start(&[&["upgrade", "--to", TO, "--yes", "--events", events], words].concat())
 }
 
 /// Waits until a run has begun so many changes; `false`: it ended before.
@@ -141,36 +170,51 @@ fn wait_for_changes(run: &mut std::process::Child, events: &str, wanted: usize) 
     }
 }
 
-/// Of about fifty changes, one in the first third.
-fn kill_in_the_middle(lab: &Lab) {
-    let events = lab.inventory().with_file_name("upgrade-1.jsonl");
-    let kill_at = 8 + random(12);
-    let mut run = start(lab, events.as_str());
+fn kill_at(lab: &Lab, change: usize) {
+    let events = lab.inventory().with_file_name("upgrade-killed.jsonl");
+    let mut run = start(lab, events.as_str(), &[]);
     assert!(
-        wait_for_changes(&mut run, events.as_str(), kill_at),
-        "it ended before its change {kill_at}"
+        wait_for_changes(&mut run, events.as_str(), change),
+        "it ended before its change {change}:\n{}",
+        lab.started_said()
     );
     run.kill().expect("kill -9");
     run.wait().expect("it ends");
-    println!("lab: the upgrade was killed with SIGKILL at its change {kill_at}");
+    println!("lab: the upgrade was killed with SIGKILL at its change {change}");
 }
 
-/// The operator loses every host at once for a while; the hosts keep each other.
-fn cut_in_the_middle(lab: &Lab) {
-    let events = lab.inventory().with_file_name("upgrade-2.jsonl");
-    let cut_at = 1 + random(12);
-    let mut run = start(lab, events.as_str());
-    if wait_for_changes(&mut run, events.as_str(), cut_at) {
+/// The operator loses every host at once for a while; the hosts keep each other. The run was told to stop before the worker
+/// gets pods again.
+fn cut_at(lab: &Lab, change: usize) {
+    let events = lab.inventory().with_file_name("upgrade-cut.jsonl");
+    let mut run = start(lab, events.as_str(), &["--pause-after", "worker1"]);
+    if wait_for_changes(&mut run, events.as_str(), change) {
         let rule = "INPUT -p tcp --dport 22 -j DROP";
         let seconds = CUT.as_secs();
         let line = format!(
             "systemd-run --quiet --collect sh -c 'sleep 1; iptables -I {rule}; sleep {seconds}; iptables -D {rule}'"
         );
         lab.must(&["exec", "--", &line]);
-        println!("lab: the operator's link was cut at change {cut_at} for {CUT:?}");
+        println!("lab: the operator's link was cut at change {change} for {CUT:?}");
     }
     let ended = run.wait().expect("it ends");
-    println!("lab: the run that was cut off ended with {ended}");
+    let said = lab.started_said();
+    let last = said.lines().last().unwrap_or_default();
+    println!("lab: the run that was cut off ended with {ended}: {last}");
+    assert!(!ended.success(), "it stops at worker1 if not before");
+    let worker = |status: &Value| {
+        let nodes = status["nodes"].as_array()?;
+        nodes.iter().find(|node| node["name"] == "worker1").cloned()
+    };
+    let status = lab.wait("worker1 to be seen", CLUSTER, |status| {
+        worker(status).is_some()
+    });
+    let worker = worker(&status).unwrap();
+    let is_left = worker["kubelet"] == TO && worker["is_schedulable"] == true;
+    assert!(
+        !is_left,
+        "nobody said that it may have pods again: {worker}"
+    );
 }
 
 /// Runs it again until it succeeds; how often. Until the link is back, and until the hosts have noticed that the operator who

@@ -4,6 +4,8 @@
 //! which members, which token) and one mark per stage reached. So any run, and any operator's computer, can go on with it
 //! or go back. Old data stays beside the new, as `/var/lib/etcd/quorate-old-<token>`.
 
+pub mod agreement;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +81,15 @@ pub enum Part {
     Bystander,
 }
 
+/// What a member's new data is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The snapshot that was laid beside it.
+    Snapshot,
+    /// Its own old data, by etcd's `--force-new-cluster`.
+    ForceNewCluster,
+}
+
 /// What a restore of one master is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -88,6 +99,8 @@ pub struct Settings {
     pub token: String,
     /// What becomes of this master.
     pub part: Part,
+    /// What its data is made from.
+    pub way: Way,
     /// Its etcd's name.
     pub name: String,
     /// Its address.
@@ -96,7 +109,7 @@ pub struct Settings {
     pub peer_url: String,
     /// All members, as etcd's `--initial-cluster` wants them.
     pub initial_cluster: String,
-    /// SHA-256 of the snapshot.
+    /// SHA-256 of the snapshot; empty where there is none.
     pub sha256: String,
 }
 
@@ -108,8 +121,12 @@ impl Settings {
             Part::Member => "member",
             Part::Bystander => "bystander",
         };
+        let way = match self.way {
+            Way::Snapshot => "snapshot",
+            Way::ForceNewCluster => "force-new-cluster",
+        };
         format!(
-            "id {}\ntoken {}\nrole {part}\nname {}\naddress {}\npeer-url {}\ninitial-cluster {}\nsha256 {}\n",
+            "id {}\ntoken {}\nrole {part}\nway {way}\nname {}\naddress {}\npeer-url {}\ninitial-cluster {}\nsha256 {}\n",
             self.id,
             self.token,
             self.name,
@@ -136,6 +153,12 @@ impl Settings {
                 "bystander" => Part::Bystander,
                 _ => return None,
             },
+            way: match value("way").as_deref() {
+                // A restore that an older quorate began says nothing of it.
+                None | Some("snapshot") => Way::Snapshot,
+                Some("force-new-cluster") => Way::ForceNewCluster,
+                Some(_) => return None,
+            },
             name: value("name")?,
             address: value("address")?,
             peer_url: value("peer-url")?,
@@ -154,6 +177,8 @@ pub struct Progress {
     pub reached: Option<Stage>,
     /// Whether going back has begun.
     pub is_aborting: bool,
+    /// Whether its files came from the backup, so that what `provision` adds to them is still to come.
+    pub is_rebuilt: bool,
     /// Bytes of the snapshot that lies there.
     pub snapshot: Option<u64>,
     /// The image of etcd that its manifest names, in place or parked; `None`: it has none.
@@ -177,6 +202,7 @@ impl Progress {
                 .rev()
                 .find(|stage| marks.contains(&stage.name())),
             is_aborting: marks.contains(&"abort"),
+            is_rebuilt: marks.contains(&"rebuilt"),
             snapshot: lines("snapshot").next().and_then(|size| size.parse().ok()),
             image: lines("image").next().map(str::to_owned),
         }
@@ -241,6 +267,7 @@ mod tests {
             id: "20261121t133000z-1f3a".to_owned(),
             token: "restore-1".to_owned(),
             part,
+            way: Way::Snapshot,
             name: "master1".to_owned(),
             address: "10.1.1.101".to_owned(),
             peer_url: "https://10.1.1.101:2380".to_owned(),
@@ -262,7 +289,7 @@ mod tests {
         for part in [Part::Member, Part::Bystander] {
             let text = settings(part).to_text();
             assert_eq!(Settings::parse(&text), Some(settings(part)));
-            for line in text.lines() {
+            for line in text.lines().filter(|line| !line.starts_with("way")) {
                 assert_eq!(
                     Settings::parse(&text.replace(line, "")),
                     None,
@@ -273,6 +300,25 @@ mod tests {
     }
 
     #[test]
+    fn the_way_is_a_snapshot_unless_it_says_otherwise() {
+        let text = settings(Part::Member).to_text();
+        assert_eq!(
+            Settings::parse(&text.replace("way snapshot\n", "")),
+            Some(settings(Part::Member)),
+            "as an older quorate wrote it"
+        );
+        let forced = Settings {
+            way: Way::ForceNewCluster,
+            ..settings(Part::Member)
+        };
+        assert_eq!(Settings::parse(&forced.to_text()), Some(forced));
+        assert_eq!(
+            Settings::parse(&text.replace("way snapshot", "way unknown")),
+            None
+        );
+    }
+
+    #[test]
     fn the_furthest_mark_counts() {
         assert_eq!(Progress::parse(""), Progress::default());
         let progress = state(Part::Member, &["stopped", "aside"]);
@@ -280,6 +326,7 @@ mod tests {
         assert!(!progress.is_past(Stage::Restored) && progress.is_under_way());
         assert!(!state(Part::Member, &["finished"]).is_under_way());
         assert!(state(Part::Member, &["stopped", "abort"]).is_aborting);
+        assert!(state(Part::Member, &["rebuilt"]).is_rebuilt);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 d=/var/lib/quorate/restore
 [ ! -e $d/settings ] || sed 's/^/set /' $d/settings
-for mark in stopped aside restored etcd apiserver finished abort; do
+for mark in stopped aside restored etcd apiserver finished abort rebuilt; do
     [ ! -e $d/$mark ] || echo "mark $mark"
 done
 [ ! -e $d/snapshot.db ] || echo "snapshot $(stat -c %s $d/snapshot.db)"

@@ -13,7 +13,7 @@ trap 'exit 143' INT TERM
 dismiss
 mount -t tmpfs -o mode=755,size=512m tmpfs $root
 mount --make-private $root
-mkdir -p $root/work $root/tmp $root/programs $root$pki
+mkdir -p $root/snapshot $root/tmp $root/programs $root$pki
 for name in usr lib lib32 lib64 libx32 bin sbin; do
     if [ -L /$name ]; then
         cp -a /$name $root/

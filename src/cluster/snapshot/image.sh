@@ -20,7 +20,7 @@ image=$(sed -n 's/^ *image: *//p' "$manifest" | head -n 1 | tr -d \"\')
 mkdir -p $root
 ctr -n k8s.io images ls -q | grep -qxF "$image" || crictl pull "$image" >&2
 ctr -n k8s.io images mount --rw "$image" $root >/dev/null
-mkdir -p $root/work $root$pki $root/tmp
+mkdir -p $root/snapshot $root$pki $root/tmp
 export ETCDCTL_API=3 root
 utility=/usr/local/bin/etcdctl
 if [ -e $root/usr/local/bin/etcdutl ]; then utility=/usr/local/bin/etcdutl; fi

@@ -9,6 +9,7 @@
 //! same that etcd's own corruption check compares between members), and the number of keys. `snapshot status` alone is no
 //! proof: it returns 0 for a file with a flipped byte.
 
+pub mod here;
 mod rank;
 
 use std::time::Duration;
@@ -128,22 +129,32 @@ pub async fn take_proved(
             snapshot.revision, snapshot.contents.keys, snapshot.size
         ));
         let trial = trial(host, &format!("{run}-{attempt}"), snapshot.revision, PATH).await?;
-        match judge(&snapshot.contents, &trial) {
-            Verdict::Same => return Ok(snapshot),
-            Verdict::Compacted if attempt < ATTEMPTS => attempt += 1,
-            Verdict::Compacted => {
-                return Err(SnapshotError::Differs {
-                    host: name.clone(),
-                    why: format!("etcd was compacted during each of {ATTEMPTS} attempts"),
-                });
-            }
-            Verdict::Differs(why) => {
-                return Err(SnapshotError::Differs {
-                    host: name.clone(),
-                    why,
-                });
-            }
+        if is_proved(name, attempt, &snapshot.contents, &trial)? {
+            return Ok(snapshot);
         }
+        attempt += 1;
+    }
+}
+
+/// Whether what a trial restore holds proves the snapshot that was taken in this attempt, counted from 1. If not, it is to be
+/// taken again; an error says why it is worthless.
+pub fn is_proved(
+    host: &str,
+    attempt: u32,
+    recorded: &Contents,
+    found: &Contents,
+) -> Result<bool, SnapshotError> {
+    let differs = |why: String| SnapshotError::Differs {
+        host: host.to_owned(),
+        why,
+    };
+    match judge(recorded, found) {
+        Verdict::Same => Ok(true),
+        Verdict::Compacted if attempt < ATTEMPTS => Ok(false),
+        Verdict::Compacted => Err(differs(format!(
+            "etcd was compacted during each of {ATTEMPTS} attempts"
+        ))),
+        Verdict::Differs(why) => Err(differs(why)),
     }
 }
 
@@ -179,7 +190,8 @@ pub async fn discard(host: &Host) -> Result<(), HostError> {
     host.succeed(&Command::script(script)).await.map(|_| ())
 }
 
-async fn take(host: &Host, run: &str) -> Result<Snapshot, SnapshotError> {
+/// Saves a snapshot of the host's etcd at [`PATH`], unproved. `run` names this start among others of the same job.
+pub async fn take(host: &Host, run: &str) -> Result<Snapshot, SnapshotError> {
     let [save, _] = bodies(host);
     let script = Script::new("etcd-snapshot-save", save);
     let text = job(host, "etcd-snapshot", "saving the snapshot", run, script).await?;

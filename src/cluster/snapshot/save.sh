@@ -1,5 +1,9 @@
 # Saves a snapshot of the etcd of this host, and says what the living member holds at its revision.
 work=/var/lib/quorate/snapshot
+# A trial that a dead run left under way reads what is replaced here.
+while systemctl show -p ActiveState quorate-etcd-trial.service | grep -qx -e ActiveState=active -e ActiveState=activating; do
+    sleep 0.3
+done
 rm -rf $work
 mkdir -p $work
 needed=$(( $(stat -c %s "$data/member/snap/db") * 4 / 1024 ))
@@ -10,14 +14,14 @@ if [ "$free" -lt "$needed" ]; then
 fi
 export work pki
 unshare --mount sh -euc '
-mount --bind $work $root/work
+mount --bind $work $root/snapshot
 mount --bind $pki $root$pki
 etcdctl() {
     chroot $root /usr/local/bin/etcdctl --endpoints=https://127.0.0.1:2379 --command-timeout=600s --dial-timeout=5s \
         --cacert=$pki/ca.crt --cert=$pki/healthcheck-client.crt --key=$pki/healthcheck-client.key "$@"
 }
-etcdctl snapshot save /work/snapshot.db >&2
-status=$(chroot $root $utility snapshot status /work/snapshot.db -w json)
+etcdctl snapshot save /snapshot/snapshot.db >&2
+status=$(chroot $root $utility snapshot status /snapshot/snapshot.db -w json)
 revision=$(printf %s "$status" | sed "s/.*\"revision\":\([0-9]*\).*/\1/")
 echo "status $status"
 echo "hash $(etcdctl endpoint hashkv --rev=$revision -w json)"

@@ -8,13 +8,13 @@ export work name revision
 cat >$work/trial <<'INNER'
 set -eu
 ip link set lo up
-mount --bind $work $root/work
+mount --bind $work $root/snapshot
 url=http://127.0.0.1:2379
 etcdctl() { chroot $root /usr/local/bin/etcdctl --endpoints=$url --command-timeout=120s "$@"; }
 rm -rf $work/scratch
-chroot $root $utility snapshot restore /work/$name --data-dir /work/scratch --name scratch \
+chroot $root $utility snapshot restore /snapshot/$name --data-dir /snapshot/scratch --name scratch \
     --initial-cluster scratch=http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 >&2
-chroot $root /usr/local/bin/etcd --name scratch --data-dir /work/scratch --log-outputs stderr \
+chroot $root /usr/local/bin/etcd --name scratch --data-dir /snapshot/scratch --log-outputs stderr \
     --listen-client-urls $url --advertise-client-urls $url \
     --listen-peer-urls http://127.0.0.1:2380 >$work/scratch.log 2>&1 7>&- &
 pid=$!

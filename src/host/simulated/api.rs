@@ -59,6 +59,9 @@ impl World {
             return failure(500, "no storage");
         };
         let path = path.split('?').next().unwrap_or(path);
+        if method != "GET" {
+            state.revision += 1;
+        }
         let objects = &mut state.objects;
         match (method, body) {
             ("GET", _) => match objects.get(path) {

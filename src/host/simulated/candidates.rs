@@ -1,7 +1,7 @@
 //! What `control-plane-config` does on a master: candidates, and putting them in place.
 
 use super::external_etcd::is_external;
-use super::kubeadm::{certificate_of, manifest};
+use super::kubeadm::{certificate_of, manifest, note_applied, shared_configuration, store_shared};
 use super::scripts::Ended;
 use super::world::World;
 
@@ -118,32 +118,14 @@ pub(super) fn serves(world: &mut World, host: &str, names: &[String]) -> Ended {
 
 /// Notes the configuration as applied, and stores it if this is the last master.
 pub(super) fn store(world: &mut World, host: &str, turn: &str) -> Ended {
-    let now = world.now;
     let machine = world.machine(host).clone();
     let Some(cluster) = world.store_of(&machine) else {
         return (1, String::new(), "the apiserver does not answer".to_owned());
     };
-    let text = machine
-        .files
-        .text(&format!("{QUORATE}/cluster.yaml"))
-        .unwrap_or_default();
     if turn == "last" {
-        let map = serde_json::json!({ "metadata": { "name": "kubeadm-config" }, "data": { "ClusterConfiguration": text } });
-        world.ask(
-            cluster,
-            "PATCH",
-            "/api/v1/namespaces/kube-system/configmaps/kubeadm-config",
-            Some(map),
-        );
+        store_shared(world, cluster, shared_configuration(&machine));
     }
-    let digest = crate::text::sha256(text);
-    let files = &mut world.machine(host).files;
-    files.put(
-        format!("{QUORATE}/applied"),
-        format!("{digest}\n"),
-        0o644,
-        now,
-    );
-    files.remove_below(WORK);
+    note_applied(world, host);
+    world.machine(host).files.remove_below(WORK);
     done(String::new())
 }

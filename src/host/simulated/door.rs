@@ -30,6 +30,14 @@ pub(super) struct Door {
     pub(super) operator: u64,
 }
 
+pub(super) fn unreachable(host: &str) -> HostError {
+    HostError::Unreachable {
+        host: host.to_owned(),
+        address: host.to_owned(),
+        reason: "the simulated machine is down".to_owned(),
+    }
+}
+
 /// What is known about a call before it is made.
 struct Request {
     kind: Kind,
@@ -70,7 +78,7 @@ impl Door {
         let (kind, what) = (request.kind, request.what.clone());
         let number = world.record(&self.host, request);
         if !world.machine(&self.host).is_up() {
-            return Err(self.unreachable());
+            return Err(unreachable(&self.host));
         }
         if self.is_struck(&mut world, number, When::Before) {
             return Err(self.lost(&what));
@@ -79,7 +87,17 @@ impl Door {
             effect(&mut world, number)
         } else {
             let before = world.standing();
+            let files = world
+                .awaits(number, When::During)
+                .then(|| world.machine(&self.host).files.clone());
             let answer = effect(&mut world, number);
+            if let Some(old) = files {
+                let renames = kind != Kind::Run;
+                world.machine(&self.host).files.cut_short(&old, renames);
+                if self.is_struck(&mut world, number, When::During) {
+                    return Err(self.lost(&what));
+                }
+            }
             world.settle();
             world.judge(&what, &before);
             answer
@@ -110,14 +128,6 @@ impl Door {
             host: self.host.clone(),
             during: during.to_owned(),
             reason: "the simulation cut it".to_owned(),
-        }
-    }
-
-    fn unreachable(&self) -> HostError {
-        HostError::Unreachable {
-            host: self.host.clone(),
-            address: self.host.clone(),
-            reason: "the simulated machine is down".to_owned(),
         }
     }
 
@@ -302,10 +312,8 @@ impl Transport for Door {
         };
         Box::pin(async move {
             let output = self.call(request, effect).await?;
-            if let Body::Script(script) = &command.body
-                && script.name == "wait-for-units"
-            {
-                self.wait_for_units(&script.arguments).await;
+            if let Body::Script(script) = &command.body {
+                self.wait_for_units(&scripts::waits_for(script)).await;
             }
             Ok(output)
         })

@@ -1,12 +1,21 @@
 //! etcd: clusters, their members and who of them lives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::machine::Machine;
+use super::snapshot::Saved;
 use super::world::World;
+use crate::cluster::restore::Settings;
+
+/// What a restore adds to the revision, so that nobody who watches sees it go back.
+const BUMP: u64 = 1_000_000_000;
+
+/// The release of etcd.
+pub(super) const VERSION: &str = "3.6.12";
 
 /// The file that stands for a member's data.
 pub(super) const DATA: &str = "/var/lib/etcd/member/snap/db";
@@ -18,6 +27,12 @@ pub struct Cluster {
     pub id: u64,
     /// Its members.
     pub members: Vec<Member>,
+    /// Of these, who has ever run: it may have agreed to something.
+    pub started: BTreeSet<u64>,
+    /// The token of the restore that made it.
+    pub token: Option<String>,
+    /// The revision of its key space.
+    pub revision: u64,
     /// The member that was asked to lead last.
     pub leader: Option<u64>,
     /// Kubernetes' objects, by path.
@@ -55,7 +70,7 @@ pub(super) fn id(text: &str) -> u64 {
 }
 
 fn peer_url(machine: &Machine) -> String {
-    format!("https://{}:2380", machine.address)
+    crate::cluster::etcd::peer_url(machine.address)
 }
 
 impl Cluster {
@@ -71,6 +86,9 @@ impl Cluster {
         Self {
             id: cluster,
             members: urls.map(member).collect(),
+            started: BTreeSet::new(),
+            token: None,
+            revision: 1,
             leader: None,
             objects: BTreeMap::new(),
         }
@@ -99,24 +117,54 @@ impl World {
     pub(super) fn start_member(&mut self, host: &str) -> Option<Data> {
         let machine = self.machine(host).clone();
         let manifest = machine.files.text("/etc/kubernetes/manifests/etcd.yaml")?;
-        if let Some((cluster, member)) = data(&machine) {
-            let known = self
-                .etcd
-                .get(cluster)?
-                .members
-                .iter()
-                .any(|known| known.id == member);
-            return known.then_some((cluster, member));
-        }
-        let started = if manifest.contains("--initial-cluster-state=existing") {
-            self.enter(&peer_url(&machine), &machine.name)?
-        } else {
-            self.found(&machine)
+        let (cluster, member) = match data(&machine) {
+            Some(data) => data,
+            None if manifest.contains("--initial-cluster-state=existing") => {
+                self.enter(&peer_url(&machine), &machine.name)?
+            }
+            None => self.found(&machine),
         };
-        let text = format!("{} {}", started.0, started.1);
+        let state = self.etcd.get_mut(cluster)?;
+        if !state.members.iter().any(|known| known.id == member) {
+            return None;
+        }
+        state.started.insert(member);
         let now = self.now;
-        self.machine(host).files.put(DATA, text, 0o600, now);
-        Some(started)
+        let files = &mut self.machine(host).files;
+        if !files.has(DATA) {
+            files.put(DATA, format!("{cluster} {member}"), 0o600, now);
+        }
+        Some((cluster, member))
+    }
+
+    /// The cluster that a snapshot becomes under these settings, and which of its members this one is.
+    pub(super) fn found_of_snapshot(&mut self, settings: &Settings, saved: Saved) -> Data {
+        let token = &settings.token;
+        let id_of = |url: &str| id(&format!("member {url} {token}"));
+        let own = id_of(&settings.peer_url);
+        let is_it = |cluster: &Cluster| cluster.token.as_ref() == Some(token);
+        if let Some(index) = self.etcd.iter().position(is_it) {
+            return (index, own);
+        }
+        let members = settings.initial_cluster.split(',');
+        let members = members
+            .filter_map(|member| member.split_once('='))
+            .map(|(name, url)| Member {
+                id: id_of(url),
+                name: name.to_owned(),
+                peer_url: url.to_owned(),
+                is_learner: false,
+            });
+        self.etcd.push(Cluster {
+            id: id(&format!("cluster {token} {}", settings.initial_cluster)),
+            members: members.collect(),
+            started: BTreeSet::new(),
+            token: Some(token.clone()),
+            revision: saved.revision + BUMP,
+            leader: None,
+            objects: saved.objects,
+        });
+        (self.etcd.len() - 1, own)
     }
 
     /// A member that was added and has never started; one that has is refused: `member … has already been bootstrapped`.
@@ -143,6 +191,9 @@ impl World {
         self.etcd.push(Cluster {
             id: id(&format!("cluster {url}")),
             members: vec![member],
+            started: BTreeSet::new(),
+            token: None,
+            revision: 1,
             leader: None,
             objects: BTreeMap::new(),
         });
@@ -274,8 +325,19 @@ impl World {
         Ok(())
     }
 
+    /// Whether the cluster that lives has a member at that address.
+    #[must_use]
+    pub fn knows(&self, address: Ipv4Addr) -> bool {
+        let url = crate::cluster::etcd::peer_url(address);
+        let living = self
+            .live_cluster()
+            .and_then(|cluster| self.etcd.get(cluster));
+        living.is_some_and(|cluster| cluster.members.iter().any(|it| it.peer_url == url))
+    }
+
     /// The cluster that has a quorum; the one founded first, if there are several.
-    pub(super) fn live_cluster(&self) -> Option<usize> {
+    #[must_use]
+    pub fn live_cluster(&self) -> Option<usize> {
         (0..self.etcd.len()).find(|cluster| self.has_quorum(*cluster))
     }
 
@@ -291,8 +353,12 @@ impl World {
         let leader = leader
             .filter(|_| self.has_quorum(cluster))
             .map_or(0, |member| member.id);
-        let header = json!({ "cluster_id": state.id.to_string(), "member_id": member.to_string() });
-        Some(json!({ "header": header, "leader": leader.to_string() }).to_string())
+        let header = json!({ "cluster_id": state.id.to_string(), "member_id": member.to_string(),
+            "revision": state.revision.to_string() });
+        Some(
+            json!({ "header": header, "version": VERSION, "leader": leader.to_string() })
+                .to_string(),
+        )
     }
 
     /// `cluster/member/list`.

@@ -89,8 +89,9 @@ impl World {
             return None;
         }
         if let Some((cluster, member)) = super::etcd::data(&machine) {
-            let members = &self.etcd.get(cluster)?.members;
-            let is_known = members.iter().any(|known| known.id == member);
+            let state = self.etcd.get_mut(cluster)?;
+            let is_known = state.members.iter().any(|known| known.id == member);
+            state.started.extend(is_known.then_some(member));
             return is_known.then_some((cluster, member));
         }
         let url = setting(&machine, "initial-advertise-peer-urls:")?;
@@ -100,6 +101,7 @@ impl World {
         } else {
             self.found_together(&list, &url, host)?
         };
+        self.etcd.get_mut(started.0)?.started.insert(started.1);
         let text = format!("{} {}", started.0, started.1);
         let now = self.now;
         self.machine(host)
@@ -174,7 +176,7 @@ pub(super) fn report(world: &mut World, host: &str) -> Report {
     }
     let can_ask = [CONFIG, "/etc/etcd/pki/healthcheck-client.crt"];
     if can_ask.iter().all(|path| machine.files.has(path)) {
-        super::scripts::answers_of_etcd(world, &machine, &mut report);
+        super::report::answers_of_etcd(world, &machine, &mut report);
         let is_learner = world.running(&machine).is_some_and(|(cluster, id)| {
             world
                 .member(cluster, id)

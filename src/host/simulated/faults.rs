@@ -20,19 +20,28 @@ pub enum What {
     FullDisk,
     /// The host's apiserver dies; its kubelet starts it again.
     ApiserverDies,
+    /// The host's clock jumps ahead of the others', until a person sets it right.
+    ClockJumps,
+    /// Somebody makes a budget that lets no pod go, until they take it back.
+    BudgetBlocks,
+    /// Somebody cordons the host's Node, until they take it back.
+    Cordon,
     /// A second operator starts the same operation.
     SecondOperator,
 }
 
 impl What {
     /// All of them, with their names.
-    pub const NAMES: [(Self, &'static str); 7] = [
+    pub const NAMES: [(Self, &'static str); 10] = [
         (Self::LoseConnection, "lost"),
         (Self::Reboot, "power-cut"),
         (Self::OperatorDies, "operator-dies"),
         (Self::SlowDisk, "slow-disk"),
         (Self::FullDisk, "full-disk"),
         (Self::ApiserverDies, "apiserver-dies"),
+        (Self::ClockJumps, "clock-jumps"),
+        (Self::BudgetBlocks, "budget-blocks"),
+        (Self::Cordon, "cordon"),
         (Self::SecondOperator, "second-operator"),
     ];
 
@@ -57,6 +66,8 @@ impl fmt::Display for What {
 pub enum When {
     /// Before the call has any effect.
     Before,
+    /// In the midst of its effect: of the files that it puts in place only some are there. Jobs are not touched.
+    During,
     /// After its effect, before its answer.
     After,
     /// When a job has made so many of its steps; other calls are not touched.
@@ -80,7 +91,7 @@ pub enum Place {
 
 /// A fault: `master2:power-cut@kubeadm-join+7`.
 ///
-/// `@place` is before the call has any effect, `@place+` after its effect and before its answer, `@place+7` after seven
+/// `@place` is before the call has any effect, `@place~` in the midst of it, `@place+` after its effect and before its answer, `@place+7` after seven
 /// steps of the job that it starts. A place is a task, a call's name, or `#N` for the N-th remote call (then the host is `*`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fault {
@@ -130,6 +141,7 @@ impl fmt::Display for Fault {
         }
         match self.when {
             When::Before => Ok(()),
+            When::During => f.write_str("~"),
             When::After => f.write_str("+"),
             When::AfterSteps(steps) => write!(f, "+{steps}"),
         }
@@ -178,6 +190,9 @@ fn known(name: &str) -> Result<What, String> {
 
 /// A place without what says when.
 fn when(place: &str) -> (&str, When) {
+    if let Some(step) = place.strip_suffix('~') {
+        return (step, When::During);
+    }
     let Some((step, steps)) = place.rsplit_once('+') else {
         return (place, When::Before);
     };
@@ -197,6 +212,7 @@ mod tests {
         for text in [
             "master2:power-cut@kubeadm-join+7",
             "lb1:lost@3.5",
+            "lb1:power-cut@3.5~",
             "lb1:full-disk@/etc/haproxy/haproxy.cfg+",
             "*:operator-dies@#17+",
         ] {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::faults::{What, When};
 use super::world::World;
-use super::{kubeadm, scripts};
+use super::{install, kubeadm, release, restore, snapshot};
+use crate::host::command::Script;
 use crate::host::job::Job;
 
 /// How long a step takes.
@@ -80,9 +81,13 @@ impl PartialEq for RunningJob {
     }
 }
 
-/// The steps of a job, by the name of its script.
-pub(super) fn steps(script: &str) -> Option<Vec<Step>> {
-    kubeadm::steps(script).or_else(|| scripts::job_steps(script))
+/// The steps of a job, by its script.
+pub(super) fn steps(script: &Script) -> Option<Vec<Step>> {
+    kubeadm::steps(script.name)
+        .or_else(|| snapshot::steps(script.name))
+        .or_else(|| restore::steps(script))
+        .or_else(|| release::job_steps(script.name))
+        .or_else(|| install::job_steps(script.name))
 }
 
 impl World {
@@ -99,7 +104,7 @@ impl World {
             return Ok(true);
         }
         let unknown = || format!("the simulation does not know the job `{}`", job.script.name);
-        let steps = steps(job.script.name).ok_or_else(unknown)?;
+        let steps = steps(&job.script).ok_or_else(unknown)?;
         let work = Work {
             host: host.to_owned(),
             arguments: job.script.arguments.clone(),
@@ -124,6 +129,13 @@ impl World {
         }
         self.machine(host).jobs.insert(job.name.to_owned(), running);
         Ok(false)
+    }
+
+    /// What a job prints in the end.
+    pub(super) fn say(&mut self, host: &str, job: &str, text: String) {
+        if let Some(job) = self.machine(host).jobs.get_mut(job) {
+            job.output = text;
+        }
     }
 
     /// Makes the step of a machine's job that is due.

@@ -121,3 +121,33 @@ impl World {
         masters.find(|machine| self.serves(machine))
     }
 }
+
+pub(super) fn vip_answers(world: &mut World, host: &str) -> String {
+    let machine = world.machine(host).clone();
+    let mut lines = Vec::new();
+    if machine.holds_vip {
+        lines.push("holds".to_owned());
+    }
+    let armed = machine.undos.iter().filter(|(_, undo)| !undo.fired);
+    lines.extend(armed.map(|(name, _)| format!("armed {name}")));
+    lines.push(format!("answer {}", answer_of_vip(world, &machine)));
+    lines.join("\n") + "\n"
+}
+
+fn answer_of_vip(world: &World, machine: &Machine) -> &'static str {
+    const CA: &str = "/etc/haproxy/kubernetes-ca.crt";
+    if !machine.packages.contains_key("curl") {
+        return "absent";
+    }
+    if world.vip_holders().is_empty() {
+        return "unreachable";
+    }
+    let Some(master) = world.behind_vip() else {
+        return "connected";
+    };
+    let shown = master.files.text("/etc/kubernetes/pki/ca.crt");
+    match machine.files.text(CA) {
+        Some(trusted) if Some(trusted) != shown => "untrusted",
+        _ => "200",
+    }
+}

@@ -10,6 +10,7 @@ use super::pods::Pod;
 use super::undo::ArmedUndo;
 use super::units::Unit;
 use super::world::World;
+use crate::host::facts::Machine as Facts;
 use crate::inventory::version::KubeVersion;
 use crate::inventory::{Node, Role};
 
@@ -69,6 +70,10 @@ pub struct Machine {
     pub is_slow: bool,
     /// Whether its disk is full.
     pub is_full: bool,
+    /// What a real one said of itself, where this one is like it.
+    pub facts: Option<Facts>,
+    /// How far its clock is ahead of the others', microseconds.
+    pub clock_ahead_us: u64,
     /// Whether kubelet has registered its Node since it started: it does so once.
     pub is_registered: bool,
     /// The release of the kubelet that was started last; another one may be installed since.
@@ -114,6 +119,8 @@ impl Machine {
             servers_out: BTreeMap::new(),
             is_slow: false,
             is_full: false,
+            facts: None,
+            clock_ahead_us: 0,
             is_registered: false,
             kubelet: None,
         };
@@ -196,6 +203,13 @@ impl World {
     /// Cuts a machine's power for good.
     pub fn power_off(&mut self, host: &str) {
         self.machine(host).power_off();
+        self.settle();
+    }
+
+    /// Switches a machine on.
+    pub fn power_on(&mut self, host: &str) {
+        self.machine(host).is_on = true;
+        self.boot(host);
         self.settle();
     }
 

@@ -34,21 +34,30 @@ pub mod api;
 mod candidates;
 mod certificate;
 mod door;
+mod drain;
 pub mod etcd;
 mod external_etcd;
 pub mod faults;
 pub mod files;
+mod install;
 mod invariants;
 pub mod jobs;
 mod kubeadm;
 mod kubelet;
+mod live;
 mod load_balancer;
 pub mod machine;
 mod packages;
+mod people;
 mod pods;
+mod preflight;
 mod probes;
 pub mod record;
+mod release;
+mod report;
+mod restore;
 mod scripts;
+mod snapshot;
 mod undo;
 mod units;
 mod upgrade;
@@ -57,6 +66,7 @@ pub mod world;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::error::HostError;
 use super::{Host, Hosts};
 use crate::inventory::{Inventory, Node};
 use world::World;
@@ -84,16 +94,22 @@ impl Simulation {
         }
     }
 
-    /// Connects a new operator to all machines.
+    /// Connects a new operator to all machines, down or not: a call to one that is down fails as it would on a real one.
     #[must_use]
     pub fn hosts(&self) -> Hosts {
-        let nodes: Vec<&Node> = self.inventory.nodes.iter().collect();
-        self.connect(&nodes)
+        self.doors(&self.inventory.nodes.iter().collect::<Vec<_>>())
     }
 
-    /// Connects a new operator to machines, down or not: a call to one that is down fails as it would on a real one.
+    /// Connects a new operator to those machines that are up, and says of the others that they are not.
     #[must_use]
-    pub fn connect(&self, nodes: &[&Node]) -> Hosts {
+    pub fn connect(&self, nodes: &[&Node]) -> (Hosts, Vec<(String, HostError)>) {
+        let is_up = |node: &&&Node| self.world().machine(&node.name).is_up();
+        let (up, down): (Vec<&Node>, Vec<&Node>) = nodes.iter().partition(is_up);
+        let unreachable = |node: &Node| (node.name.clone(), door::unreachable(&node.name));
+        (self.doors(&up), down.into_iter().map(unreachable).collect())
+    }
+
+    fn doors(&self, nodes: &[&Node]) -> Hosts {
         let operator = self.world().new_operator();
         let host = |node: &&Node| Host {
             node: Arc::new((*node).clone()),

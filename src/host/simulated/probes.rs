@@ -1,5 +1,7 @@
 //! Probes, answered from the model.
 
+use std::net::Ipv4Addr;
+
 use super::machine::Machine;
 use super::scripts;
 use super::world::World;
@@ -51,39 +53,49 @@ impl World {
     fn facts(&mut self, host: &str) -> Facts {
         let (now, vip) = (self.now, self.vip);
         let machine = self.machine(host);
-        let mut interface = Interface {
+        let mut facts = machine.facts.clone().unwrap_or_else(|| usual(machine));
+        facts.machine_id.clone_from(&machine.machine_id);
+        facts.swap = machine.swap;
+        facts.clock_us = now + machine.clock_ahead_us;
+        facts.clock_error_us = 1000;
+        facts.operator_clock_us = now;
+        facts.boot_id = format!("{}-{}", machine.name, machine.boots);
+        facts.listeners = listeners(machine);
+        facts.modules = machine.modules.iter().cloned().collect();
+        facts.jobs = machine.running_units();
+        let address = machine.address;
+        for interface in &mut facts.interfaces {
+            interface.addresses.retain(|(held, _)| *held != vip);
+            let is_own = |(held, _): &(Ipv4Addr, u8)| *held == address;
+            if machine.holds_vip && interface.addresses.iter().any(is_own) {
+                interface.addresses.push((vip, 24));
+            }
+        }
+        facts
+    }
+}
+
+/// What a machine is unless it is like a real one.
+fn usual(machine: &Machine) -> Facts {
+    Facts {
+        os_id: "debian".to_owned(),
+        os_version: "12".to_owned(),
+        os_name: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+        kernel: "6.1.0-9-amd64".to_owned(),
+        architecture: "x86_64".to_owned(),
+        product_uuid: Some(machine.machine_id.clone()),
+        hostname: machine.name.clone(),
+        cpus: 4,
+        memory: 8 << 30,
+        disk_free: 100 << 30,
+        cgroup_v2: true,
+        interfaces: vec![Interface {
             name: "eth0".to_owned(),
             mac: mac(machine),
             addresses: vec![(machine.address, 24)],
-        };
-        if machine.holds_vip {
-            interface.addresses.push((vip, 24));
-        }
-        Facts {
-            os_id: "debian".to_owned(),
-            os_version: "12".to_owned(),
-            os_name: "Debian GNU/Linux 12 (bookworm)".to_owned(),
-            kernel: "6.1.0-9-amd64".to_owned(),
-            architecture: "x86_64".to_owned(),
-            machine_id: machine.machine_id.clone(),
-            product_uuid: Some(machine.machine_id.clone()),
-            hostname: machine.name.clone(),
-            cpus: 4,
-            memory: 8 << 30,
-            swap: machine.swap,
-            disk_free: 100 << 30,
-            cgroup_v2: true,
-            clock_us: now,
-            clock_error_us: 1000,
-            operator_clock_us: now,
-            boot_id: format!("{}-{}", machine.name, machine.boots),
-            interfaces: vec![interface],
-            listeners: listeners(machine),
-            modules: machine.modules.iter().cloned().collect(),
-            jobs: machine.running_units(),
-            init: "systemd".to_owned(),
-            ..Facts::default()
-        }
+        }],
+        init: "systemd".to_owned(),
+        ..Facts::default()
     }
 }
 

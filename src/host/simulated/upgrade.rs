@@ -1,39 +1,30 @@
 //! What an upgrade meets: releases, drains, HAProxy's runtime state and `kubeadm upgrade`.
 
-use serde_json::{Value, json};
-
-use super::api::{Answer, failure};
 use super::jobs::{End, Step, Work};
-use super::kubeadm::{MANIFESTS, QUORATE, is_master, serve, store_configuration, value_of};
+use super::kubeadm::{
+    MANIFESTS, QUORATE, is_master, note_applied, serve, store_configuration, value_of,
+};
 use super::machine::Machine;
-use super::pods::node_path;
-use super::scripts::{Ended, answer};
+use super::release::{images_missing, release};
+use super::scripts::Ended;
 use super::world::World;
-use crate::cluster::budget::Budget;
-use crate::cluster::pod::Pod;
 use crate::cluster::release::COMPONENTS;
+use crate::host::command::Script;
 use crate::inventory::Role;
 use crate::inventory::version::KubeVersion;
 
-const IMAGES: &str = "/var/lib/containerd/images";
 const MARKS: &str = "/run/quorate/haproxy";
 
 /// Answers a read-only script; `None`: it is not known here.
-pub(super) fn probe(
-    world: &mut World,
-    host: &str,
-    name: &str,
-    arguments: &[String],
-) -> Option<String> {
-    let first = arguments.first().map(String::as_str).unwrap_or_default();
-    Some(match name {
+pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Option<String> {
+    Some(match script.name {
         "kubernetes-release" => release(world, host),
         "kubernetes-releases-offered" => world
             .offered
             .iter()
             .map(|release| format!("{}-1.1\n", release.plain()))
             .collect(),
-        "release-images-missing" => images_missing(world.machine(host), first),
+        "release-images-missing" => images_missing(world.machine(host), script.argument(0)),
         "haproxy-servers" => servers(world, host),
         "haproxy-server-marks" => marks(world.machine(host)),
         "certificates" | "status" => String::new(),
@@ -42,34 +33,31 @@ pub(super) fn probe(
 }
 
 /// Runs a command script; `None`: it is not known here.
-pub(super) fn run(
-    world: &mut World,
-    host: &str,
-    name: &str,
-    arguments: &[String],
-) -> Option<Ended> {
-    let argument = |index: usize| arguments.get(index).cloned().unwrap_or_default();
+pub(super) fn run(world: &mut World, host: &str, script: &Script) -> Option<Ended> {
     let now = world.now;
     let done = Some((0, String::new(), String::new()));
-    match name {
+    match script.name {
         "haproxy-server-leave" => {
             let machine = world.machine(host);
+            let (server, by) = (script.argument(0), script.argument(1));
             machine
                 .files
-                .put(format!("{MARKS}/{}", argument(0)), argument(1), 0o644, now);
-            machine.servers_out.insert(argument(0), "MAINT");
+                .put(format!("{MARKS}/{server}"), by, 0o644, now);
+            machine.servers_out.insert(server.to_owned(), "MAINT");
             Some((0, "0\n".to_owned(), String::new()))
         }
         "haproxy-server-return" => {
             let machine = world.machine(host);
-            machine.servers_out.remove(&argument(0));
-            machine.files.remove(&format!("{MARKS}/{}", argument(0)));
+            machine.servers_out.remove(script.argument(0));
+            machine
+                .files
+                .remove(&format!("{MARKS}/{}", script.argument(0)));
             done
         }
         "etcd-transfer-leadership" => {
             let machine = world.machine(host).clone();
             let (cluster, _) = world.running(&machine)?;
-            world.etcd.get_mut(cluster)?.leader = argument(1).parse().ok();
+            world.etcd.get_mut(cluster)?.leader = script.argument(1).parse().ok();
             Some((0, "{}\n200\n".to_owned(), String::new()))
         }
         "upgrade-leftovers-remove" => {
@@ -78,37 +66,8 @@ pub(super) fn run(
             files.remove(&format!("{QUORATE}/upgraded"));
             done
         }
-        "upgrade-snapshot-keep" => done,
         _ => None,
     }
-}
-
-/// The steps of an upgrade's jobs.
-pub(super) fn job_steps(script: &str) -> Option<Vec<Step>> {
-    Some(match script {
-        "release-images-pull" => vec![pull],
-        "etcd-snapshot-save" => vec![save],
-        "etcd-snapshot-trial" => vec![trial],
-        _ => return None,
-    })
-}
-
-const CONTENTS: &str =
-    "hash [{\"HashKV\":{\"hash\":7,\"compact_revision\":1}}]\ncount {\"count\":3}\n";
-
-fn save(world: &mut World, work: &Work) -> End {
-    let status = "status {\"revision\":9}";
-    let text = format!(
-        "{status}\n{CONTENTS}image registry.k8s.io/etcd:3.6.12-0\nsha256 {:064x}\nsize 9\n",
-        9
-    );
-    world.say(&work.host, "etcd-snapshot", text);
-    End::Done
-}
-
-fn trial(world: &mut World, work: &Work) -> End {
-    world.say(&work.host, "etcd-trial", CONTENTS.to_owned());
-    End::Done
 }
 
 /// kubeadm's own order: etcd, the other static pods, what is stored, kubelet's configuration.
@@ -275,17 +234,11 @@ fn store(world: &mut World, work: &Work) -> End {
 fn finish(world: &mut World, work: &Work) -> End {
     let release = work.arguments.get(1).cloned().unwrap_or_default();
     let files = &world.machine(&work.host).files;
-    let shared = files
-        .get(&format!("{QUORATE}/cluster.yaml"))
-        .map(|file| file.content.clone());
-    if let Some(shared) = shared.filter(|_| files.has(&format!("{QUORATE}/applied"))) {
-        let digest = crate::text::sha256(shared);
-        world.put(
-            work,
-            &format!("{QUORATE}/applied"),
-            format!("{digest}\n"),
-            0o644,
-        );
+    if ["cluster.yaml", "applied"]
+        .iter()
+        .all(|name| files.has(&format!("{QUORATE}/{name}")))
+    {
+        note_applied(world, &work.host);
     }
     world.put(
         work,
@@ -298,19 +251,6 @@ fn finish(world: &mut World, work: &Work) -> End {
         .files
         .remove(&format!("{QUORATE}/upgrading"));
     End::Done
-}
-
-fn pull(world: &mut World, work: &Work) -> End {
-    let release = work.arguments.first().cloned().unwrap_or_default();
-    world.put(work, &format!("{IMAGES}/{release}"), "", 0o644);
-    End::Done
-}
-
-fn images_missing(machine: &Machine, release: &str) -> String {
-    if machine.files.has(&format!("{IMAGES}/{release}")) {
-        return String::new();
-    }
-    format!("registry.k8s.io/kube-proxy:{release}\n")
 }
 
 fn servers(world: &World, host: &str) -> String {
@@ -352,58 +292,7 @@ fn marks(machine: &Machine) -> String {
     machine.files.list(MARKS).iter().map(line).collect()
 }
 
-fn release(world: &mut World, host: &str) -> String {
-    let machine = world.machine(host).clone();
-    let mut lines = Vec::new();
-    for name in ["upgrading", "upgraded"] {
-        if let Some(text) = machine.files.text(&format!("{QUORATE}/{name}")) {
-            lines.push(format!("{name} {}", text.trim()));
-        }
-    }
-    for component in COMPONENTS.iter().chain(&["etcd"]) {
-        if let Some(image) = image(&machine, component) {
-            lines.push(format!("manifest {component} {image}"));
-        }
-    }
-    lines.extend(
-        machine
-            .files
-            .iter()
-            .filter(|(path, _)| path.starts_with("/etc/kubernetes/tmp/"))
-            .map(|(path, _)| format!("leftover {path}")),
-    );
-    if world.serves(&machine) {
-        let tag = image(&machine, "kube-apiserver").unwrap_or_default();
-        let tag = tag.rsplit(':').next().unwrap_or_default().to_owned();
-        lines.push(format!("version 200 {}", json!({ "gitVersion": tag })));
-    }
-    if let Some(cluster) = world.store_seen_by(&machine) {
-        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{host}");
-        lines.push(format!(
-            "pods {}",
-            answer(world.ask(cluster, "GET", &path, None))
-        ));
-    }
-    lines.join("\n") + "\n"
-}
-
-fn image(machine: &Machine, component: &str) -> Option<String> {
-    value_of(
-        machine
-            .files
-            .text(&format!("{MANIFESTS}/{component}.yaml"))?,
-        "image:",
-    )
-}
-
 impl World {
-    /// What a job prints in the end.
-    fn say(&mut self, host: &str, job: &str, text: String) {
-        if let Some(job) = self.machine(host).jobs.get_mut(job) {
-            job.output = text;
-        }
-    }
-
     /// Whether a load balancer sends connections to a master while there is another one that could take them.
     fn in_load_balancers(&self, master: &str) -> bool {
         let gets = |balancer: &Machine| {
@@ -420,95 +309,5 @@ impl World {
                 .values()
                 .filter(|machine| machine.role == Role::LoadBalancer)
                 .any(gets)
-    }
-
-    /// Puts a pod of a ReplicaSet onto a node, as the scheduler would.
-    pub fn deploy(&mut self, name: &str, node: &str) {
-        let pod = json!({
-            "metadata": { "namespace": "default", "name": format!("{name}-1"), "uid": "1", "labels": { "app": name },
-                "ownerReferences": [{ "kind": "ReplicaSet", "name": name, "controller": true }] },
-            "spec": { "nodeName": node },
-            "status": { "phase": "Running" },
-        });
-        self.put_object(&format!("/api/v1/namespaces/default/pods/{name}-1"), pod);
-    }
-
-    /// Stores an object in the cluster that lives, if one does.
-    pub fn put_object(&mut self, path: &str, object: Value) {
-        if let Some(cluster) = self
-            .live_cluster()
-            .and_then(|cluster| self.etcd.get_mut(cluster))
-        {
-            cluster.objects.insert(path.to_owned(), object);
-        }
-    }
-
-    /// The pods on a node: mirrors of its manifests, and what the scheduler put there.
-    pub(super) fn pods_on(&self, cluster: usize, node: &str) -> Vec<Value> {
-        let mirror = |component: &str| {
-            let image = image(self.machines.get(node)?, component)?;
-            Some(json!({
-                "metadata": { "namespace": "kube-system", "name": format!("{component}-{node}"),
-                    "labels": { "component": component }, "annotations": { "kubernetes.io/config.mirror": "1" } },
-                "spec": { "nodeName": node, "containers": [{ "image": image }] },
-                "status": { "phase": "Running", "containerStatuses": [{ "ready": true }] },
-            }))
-        };
-        let mirrors = COMPONENTS.iter().filter_map(|component| mirror(component));
-        let objects = self.etcd.get(cluster).map(|cluster| &cluster.objects);
-        let is_here = |(path, pod): &(&String, &Value)| {
-            path.contains("/pods/")
-                && pod.pointer("/spec/nodeName").and_then(Value::as_str) == Some(node)
-        };
-        let scheduled = objects
-            .into_iter()
-            .flatten()
-            .filter(is_here)
-            .map(|(_, pod)| pod.clone());
-        mirrors.chain(scheduled).collect()
-    }
-
-    /// Evicts a pod unless a budget forbids it; its controller makes another one on a Node that takes pods.
-    pub(super) fn evict(&mut self, cluster: usize, path: &str) -> Answer {
-        let number = self.number();
-        let Some(state) = self.etcd.get_mut(cluster) else {
-            return failure(500, "no storage");
-        };
-        let Some(pod) = state.objects.get(path).cloned() else {
-            return failure(404, "not found");
-        };
-        let budgets: Vec<&Value> = state
-            .objects
-            .iter()
-            .filter(|(path, _)| path.contains("/poddisruptionbudgets/"))
-            .map(|(_, budget)| budget)
-            .collect();
-        let budgets =
-            Budget::parse_list(&json!({ "items": budgets }).to_string()).unwrap_or_default();
-        let parsed = Pod::parse_list(&json!({ "items": [pod] }).to_string()).unwrap_or_default();
-        let forbids =
-            |budget: &Budget| budget.allowed == 0 && parsed.iter().any(|pod| budget.covers(pod));
-        if budgets.iter().any(forbids) {
-            return failure(
-                429,
-                "Cannot evict pod as it would violate the pod's disruption budget.",
-            );
-        }
-        state.objects.remove(path);
-        if parsed.iter().any(|pod| pod.owner.is_some()) {
-            let home = state.objects.iter().find_map(|(path, node)| {
-                let takes = node.pointer("/spec/unschedulable").is_none()
-                    && node.pointer("/spec/taints").is_none();
-                path.strip_prefix(node_path("").as_str())
-                    .filter(|_| takes)
-                    .map(str::to_owned)
-            });
-            // Real ones get another name; here two worlds are compared by their objects.
-            let mut again = pod;
-            again["metadata"]["uid"] = json!(number.to_string());
-            again["spec"]["nodeName"] = json!(home);
-            state.objects.insert(path.to_owned(), again);
-        }
-        (201, "{}".to_owned())
     }
 }

@@ -11,6 +11,7 @@ use super::etcd::Cluster;
 use super::faults::{Fault, What, When};
 use super::machine::Machine;
 use super::record::Call;
+use super::snapshot::Saved;
 use crate::inventory::Inventory;
 use crate::inventory::version::KubeVersion;
 
@@ -46,6 +47,12 @@ pub struct World {
     pub secrets: BTreeSet<String>,
     /// Microseconds since the epoch.
     pub now: u64,
+    /// Cordons that quorate did not make: of which cluster, and the Node.
+    pub somebodys_cordons: BTreeSet<(usize, String)>,
+    /// Every snapshot that was ever saved.
+    pub saved: Vec<Saved>,
+    /// The etcd clusters that a person gave up for a snapshot.
+    pub given_up: BTreeSet<usize>,
     /// How often each job ended with 0, by host and name.
     pub finished: BTreeMap<(String, &'static str), usize>,
     settled: u64,
@@ -77,6 +84,9 @@ impl World {
             violations: Vec::new(),
             secrets: BTreeSet::new(),
             now: BEGINNING,
+            somebodys_cordons: BTreeSet::new(),
+            saved: Vec::new(),
+            given_up: BTreeSet::new(),
             finished: BTreeMap::new(),
             settled: BEGINNING,
             seen: None,
@@ -206,18 +216,18 @@ impl World {
         self.doing.get(host).cloned()
     }
 
-    /// A person replaces slow disks and frees full ones.
-    pub fn mend(&mut self) {
-        for machine in self.machines.values_mut() {
-            machine.is_slow = false;
-            machine.is_full = false;
-        }
-    }
-
     pub(super) fn is_alive(&self, operator: u64) -> bool {
         self.operators
             .get(&operator)
             .is_some_and(|token| !token.is_cancelled())
+    }
+
+    /// Whether a fault waits for that call.
+    pub(super) fn awaits(&self, number: usize, when: When) -> bool {
+        let call = self.calls.get(number);
+        let is_met =
+            |fault: &Fault| fault.when == when && call.is_some_and(|call| fault.meets(call));
+        self.faults.iter().any(is_met)
     }
 
     /// Takes the fault that is to be met, if there is one.
@@ -245,6 +255,9 @@ impl World {
                 self.machine(host).pods.remove("kube-apiserver");
                 self.settle();
             }
+            What::ClockJumps => self.jump_clock(host),
+            What::BudgetBlocks => self.block_budgets(),
+            What::Cordon => self.cordon_by_hand(host),
             What::SecondOperator => self.second_operator.cancel(),
         }
     }

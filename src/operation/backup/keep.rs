@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::verdict;
+use crate::backup::held::Held;
 use crate::backup::manifest::{Manifest, Sealed};
 use crate::backup::retention::Keep;
 use crate::backup::seal::Keys;
@@ -86,10 +87,9 @@ pub fn list(store: &Store, format: Format) -> Result<(), Error> {
     ];
     match format {
         Format::Json => println(&json!({ "version": 1, "backups": objects }).to_string()),
-        Format::Table => println(
-            &table(&header, rows)
-                .unwrap_or_else(|| format!("{} holds no backup", store.directory())),
-        ),
+        Format::Table => {
+            println(&table(&header, rows).unwrap_or_else(|| format!("{store} holds no backup")));
+        }
     }
     Ok(())
 }
@@ -227,8 +227,13 @@ pub fn verify(
 
 /// Refuses a backup that is not whole; with keys or in plain text also one whose content lacks what it must hold.
 pub fn check(store: &Store, manifest: &Manifest, keys: &Keys) -> Result<(), BackupError> {
+    check_held(&store.hold(manifest)?, manifest, keys)
+}
+
+/// As [`check`], of one whose files are in hand.
+pub fn check_held(held: &Held, manifest: &Manifest, keys: &Keys) -> Result<(), BackupError> {
     let can_open = manifest.sealed == Sealed::Plaintext || !keys.is_empty();
-    store.check(manifest, can_open.then_some(keys))?;
+    held.check(manifest, can_open.then_some(keys))?;
     manifest.object(crate::backup::manifest::SNAPSHOT)?;
     if !can_open {
         return Ok(());
@@ -237,7 +242,7 @@ pub fn check(store: &Store, manifest: &Manifest, keys: &Keys) -> Result<(), Back
     for (member, _) in &manifest.etcd.members {
         let name = format!("{member}.tar");
         if manifest.object(&name).is_ok() {
-            let tar = store.content(manifest, keys, &name)?;
+            let tar = held.content(manifest, keys, &name)?;
             super::gather::check_pki(&manifest.id.to_string(), member, &tar)?;
             masters += 1;
         }
@@ -256,9 +261,10 @@ fn name_of(error: &BackupError) -> String {
         BackupError::Damaged { id, .. } => id.clone(),
         BackupError::Unfit { id, .. } => id.to_string(),
         BackupError::Missing { wanted, .. } => wanted.clone(),
-        BackupError::Key { .. } | BackupError::Busy { .. } | BackupError::Io { .. } => {
-            String::new()
-        }
+        BackupError::Place { .. }
+        | BackupError::Key { .. }
+        | BackupError::Busy { .. }
+        | BackupError::Io { .. } => String::new(),
     }
 }
 
@@ -282,7 +288,7 @@ pub fn prune(
     let whole: Vec<Manifest> = store
         .of_cluster(cluster)?
         .into_iter()
-        .filter(|manifest| store.check(manifest, None).is_ok())
+        .filter(|manifest| store.check(manifest).is_ok())
         .collect();
     let surplus = keep.surplus(&whole);
     for id in &surplus {

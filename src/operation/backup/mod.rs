@@ -7,6 +7,7 @@
 pub mod gather;
 pub mod keep;
 pub mod metrics;
+mod prove;
 pub mod schedule;
 
 use std::io::IsTerminal as _;
@@ -20,7 +21,8 @@ use serde_json::json;
 
 use super::Session;
 use crate::action::{Fleet, Scope};
-use crate::backup::manifest::{Etcd as EtcdPart, Manifest, Object, SNAPSHOT, VERSION, Verified};
+use crate::backup::bucket::Bucket;
+use crate::backup::manifest::{Etcd as EtcdPart, Manifest, Object, VERSION};
 use crate::backup::seal::Seal;
 use crate::backup::store::{Growing, Store};
 use crate::backup::{BackupError, Id, io};
@@ -33,10 +35,11 @@ use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
 use crate::error::Error;
 use crate::host::error::HostError;
-use crate::host::{Host, Hosts, transfer};
+use crate::host::{Host, Hosts};
 use crate::inventory::{Node, Role};
 use crate::report::{Format, eprintln, println};
 use crate::state::cluster_dir;
+use prove::{Proved, Source};
 
 /// What a backup is asked for.
 pub struct Request {
@@ -68,7 +71,9 @@ pub async fn backup(session: &Session, request: &Request) -> Result<(), Error> {
         limit,
     }));
     if let Some(path) = &request.metrics {
-        let backups = request.store.of_cluster(&session.inventory.name)?;
+        // Where the store cannot be read, this run has failed, and that is what must be told.
+        let backups = request.store.of_cluster(&session.inventory.name);
+        let backups = backups.unwrap_or_default();
         let text = metrics::text(
             &session.inventory.name,
             backups.last(),
@@ -125,22 +130,17 @@ pub async fn take(
     let (member, host) = chosen(&plane, hosts)?;
     let id = Id::new(at);
     let growing = writing.begin(id.clone())?;
-    let snapshot = snapshot::take_proved(host, &id.to_string(), note).await?;
-    let verified = Verified {
-        at: Timestamp::now(),
-        on: host.node.name.clone(),
-        how: format!(
-            "restored into a scratch etcd: hash {:08x} and {} keys at revision {}, as the living member",
-            snapshot.contents.hash, snapshot.contents.keys, snapshot.revision
-        ),
-    };
-    let mut objects = vec![fetch(host, &snapshot, seal, &growing).await?];
+    let source = Source { host, member, note };
+    let Proved {
+        snapshot,
+        object,
+        verified,
+    } = source.prove(session, seal, &growing, &id).await?;
+    let mut objects = vec![object];
     let (of_hosts, missing_hosts) = host_objects(session, hosts, seal, &growing, &id).await?;
     objects.extend(of_hosts);
     objects.extend(described(session, member, host, seal, &growing).await?);
-    snapshot::discard(host)
-        .await
-        .map_err(|source| read_error(host, source))?;
+    discard(hosts, host).await?;
     let manifest = Manifest {
         version: VERSION,
         id,
@@ -160,12 +160,34 @@ pub async fn take(
     Ok(manifest)
 }
 
+/// Removes the snapshot from the host that took it, and what a run that died left on any other host with etcd: it holds every
+/// Secret.
+async fn discard(hosts: &Hosts, taker: &Host) -> Result<(), Error> {
+    let discarded = hosts
+        .iter()
+        .filter(|host| may_hold_etcd(host))
+        .map(async |host| (host, snapshot::discard(host).await));
+    for (host, result) in join_all(discarded).await {
+        match result {
+            Err(HostError::Lost { .. } | HostError::Unreachable { .. })
+                if host.node.name != taker.node.name => {}
+            result => result.map_err(|source| read_error(host, source))?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is a master, or runs a member of an external etcd.
+fn may_hold_etcd(host: &Host) -> bool {
+    host.node.role == Role::Master || host.node.etcd.is_some()
+}
+
 /// Reads all connected masters and members of etcd; one that does not answer is left out.
 pub async fn masters(hosts: &Hosts) -> Fleet {
     let reader = Reader::new(hosts);
     let wanted = hosts
         .iter()
-        .filter(|host| host.node.role == Role::Master || host.node.etcd.is_some())
+        .filter(|host| may_hold_etcd(host))
         .map(|host| (host.node.name.clone(), report::probes(&host.node)));
     reader.freshen(wanted.collect(), Scope::Host).await;
     Fleet::clone(&reader.fleet())
@@ -182,30 +204,6 @@ fn chosen<'p, 'h>(plane: &'p Plane<'_>, hosts: &'h Hosts) -> Result<(Best<'p>, &
                 .to_owned(),
         ],
     })
-}
-
-/// Brings the snapshot here; its hash on both ends must be the same.
-async fn fetch(
-    host: &Host,
-    snapshot: &Snapshot,
-    seal: &Seal,
-    growing: &Growing<'_>,
-) -> Result<Object, Error> {
-    let mut sealer = seal.begin(growing.directory(), SNAPSHOT)?;
-    let arrived = transfer::download(host, snapshot::PATH, snapshot.size, |piece| {
-        sealer.write(piece)
-    })
-    .await?;
-    if arrived != snapshot.sha256 {
-        return Err(transfer::TransferError::Changed {
-            host: host.node.name.clone(),
-            path: snapshot::PATH.to_owned(),
-            sent: snapshot.sha256.clone(),
-            arrived,
-        }
-        .into());
-    }
-    Ok(sealer.finish()?)
 }
 
 /// The files of every host that answers, and the names of those that do not. A master whose PKI is not whole is refused.
@@ -329,10 +327,41 @@ fn tell(session: &Session, request: &Request, manifest: &Manifest) {
     }
 }
 
-/// Where backups are, for commands that only look at them.
+/// Where backups are: a directory, or `s3://bucket/prefix`, whose keys are in the file `credentials` or the environment.
+pub fn place(
+    cluster: &str,
+    to: Option<&str>,
+    credentials: Option<&Utf8Path>,
+) -> Result<Store, BackupError> {
+    match to {
+        Some(url) if url.starts_with("s3://") => {
+            let staging = cluster_dir(cluster).join("staging");
+            Ok(Store::behind(bucket(url, credentials)?, staging))
+        }
+        directory => Ok(store(cluster, directory.map(Utf8Path::new))),
+    }
+}
+
+/// A directory of backups.
 #[must_use]
 pub fn store(cluster: &str, to: Option<&Utf8Path>) -> Store {
     Store::new(to.map_or_else(|| default_directory(cluster), Utf8Path::to_owned))
+}
+
+#[cfg(feature = "s3")]
+fn bucket(url: &str, credentials: Option<&Utf8Path>) -> Result<Arc<dyn Bucket>, BackupError> {
+    Ok(Arc::new(crate::backup::s3::S3::open(url, credentials)?))
+}
+
+#[cfg(not(feature = "s3"))]
+fn bucket(url: &str, _credentials: Option<&Utf8Path>) -> Result<Arc<dyn Bucket>, BackupError> {
+    Err(BackupError::Place {
+        what: format!(
+            "{} is in an object store, and this quorate was built without them",
+            crate::text::escape(url)
+        ),
+        help: "build it with `cargo build --release --features s3`, or name a directory".to_owned(),
+    })
 }
 
 /// What the first and only argument of a verdict is called in JSON.

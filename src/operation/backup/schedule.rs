@@ -28,6 +28,8 @@ pub struct Schedule {
     pub cluster: String,
     /// The words of the command that is run.
     pub command: Vec<String>,
+    /// What it finds its state and `~` by: neither systemd nor cron has all of what a shell has.
+    pub environment: Vec<(&'static str, String)>,
     /// How often.
     pub every: Duration,
     /// When an alert fires.
@@ -44,6 +46,14 @@ impl Schedule {
     /// The service, which takes one backup.
     #[must_use]
     pub fn service(&self) -> String {
+        let environment = self.environment.iter().map(|(name, value)| {
+            let setting = systemd_word(&format!("{name}={value}"), Expands::Percent);
+            format!("Environment={setting}")
+        });
+        let words = self.command.iter();
+        let words = words.map(|word| systemd_word(word, Expands::PercentAndDollar));
+        let command = words.collect::<Vec<_>>().join(" ");
+        let service = environment.chain([format!("ExecStart={command}")]);
         format!(
             "# Written by `quorate backup schedule`.\n\
              [Unit]\n\
@@ -55,13 +65,9 @@ impl Schedule {
              Type=oneshot\n\
              UMask=0077\n\
              Nice=10\n\
-             ExecStart={}\n",
+             {}\n",
             self.cluster,
-            self.command
-                .iter()
-                .map(|word| systemd_word(word))
-                .collect::<Vec<_>>()
-                .join(" ")
+            service.collect::<Vec<_>>().join("\n")
         )
     }
 
@@ -96,10 +102,11 @@ impl Schedule {
             ),
         })?;
         // cron reads a bare % as a newline.
-        let words: Vec<String> = self
-            .command
-            .iter()
-            .map(|word| quote(word).replace('%', "\\%"))
+        let settings = self.environment.iter();
+        let words: Vec<String> = settings
+            .map(|(name, value)| format!("{name}={}", quote(value)))
+            .chain(self.command.iter().map(|word| quote(word)))
+            .map(|word| word.replace('%', "\\%"))
             .collect();
         Ok(format!("{when} {} # {}", words.join(" "), self.unit()))
     }
@@ -195,8 +202,8 @@ fn with_line(crontab: &str, line: &str, unit: &str) -> String {
 
 /// Where units go, and whether they are the user's own.
 fn unit_directory() -> (Utf8PathBuf, bool) {
-    let is_root = std::env::var("USER").is_ok_and(|user| user == "root")
-        || std::env::var("HOME").is_ok_and(|home| home == "/root");
+    use std::os::unix::fs::MetadataExt as _;
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
     if is_root {
         return ("/etc/systemd/system".into(), false);
     }
@@ -205,13 +212,24 @@ fn unit_directory() -> (Utf8PathBuf, bool) {
     (Utf8PathBuf::from(base).join("systemd/user"), true)
 }
 
-/// A word as systemd reads it in `ExecStart=`.
-fn systemd_word(word: &str) -> String {
-    let escaped = word
+/// What systemd expands in a setting's value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expands {
+    /// `Environment=`.
+    Percent,
+    /// `ExecStart=`.
+    PercentAndDollar,
+}
+
+/// A word as systemd reads it.
+fn systemd_word(word: &str, expands: Expands) -> String {
+    let mut escaped = word
         .replace('\\', "\\\\")
         .replace('"', "\\\"")
-        .replace('%', "%%")
-        .replace('$', "$$");
+        .replace('%', "%%");
+    if expands == Expands::PercentAndDollar {
+        escaped = escaped.replace('$', "$$");
+    }
     format!("\"{escaped}\"")
 }
 
@@ -266,6 +284,7 @@ mod tests {
             ]
             .map(str::to_owned)
             .into(),
+            environment: vec![("HOME", "/srv/100% $HOME".to_owned())],
             every: Duration::from_secs(every),
             alert_after: Duration::from_secs(13 * 3600),
             scheduler: Scheduler::Systemd,
@@ -279,6 +298,10 @@ mod tests {
         let command = r#"ExecStart="/usr/bin/quorate" "backup" "--inventory" "/srv/my clusters/100%%.yaml" "--quiet""#;
         assert!(service.lines().any(|line| line == command), "{service}");
         assert!(service.contains("Type=oneshot\n"), "{service}");
+        assert!(
+            service.contains("Environment=\"HOME=/srv/100%% $HOME\"\n"),
+            "{service}"
+        );
         let timer = schedule.timer();
         assert!(timer.contains("OnUnitActiveSec=21600s\n"), "{timer}");
         assert!(timer.contains("WantedBy=timers.target\n"), "{timer}");
@@ -288,7 +311,7 @@ mod tests {
     fn the_line_quotes_for_cron_and_says_only_what_cron_can() {
         assert_eq!(
             schedule(6 * 3600).crontab().expect("cron can"),
-            r"17 */6 * * * '/usr/bin/quorate' 'backup' '--inventory' '/srv/my clusters/100\%.yaml' '--quiet' # quorate-backup-seoul-1"
+            r"17 */6 * * * HOME='/srv/100\% $HOME' '/usr/bin/quorate' 'backup' '--inventory' '/srv/my clusters/100\%.yaml' '--quiet' # quorate-backup-seoul-1"
         );
         for (seconds, expected) in [
             (900, "*/15 * * * *"),

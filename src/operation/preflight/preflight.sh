@@ -20,7 +20,7 @@ echo "joined $joined"
 
 for config in /etc/kubernetes/admin.conf /etc/kubernetes/kubelet.conf; do
     [ -e "$config" ] || continue
-    echo "endpoint $(sed -n 's/^ *server: *//p' "$config" | head -n 1)"
+    echo "endpoint $(sed -n '/^ *server: */{s///p;q;}' "$config")"
     break
 done
 case $role in

@@ -163,6 +163,17 @@ impl Site<'_> {
         }
     }
 
+    /// Refuses `--force-new-cluster` wherever anything less will do, with the arithmetic.
+    pub fn may_force(&self, proposal: &Proposal) -> Result<(), String> {
+        if matches!(proposal, Proposal::Survivor(_)) {
+            return Ok(());
+        }
+        Err(format!(
+            "--force-new-cluster makes one member forget all others, and here quorum is not lost for good ({}): leave it out",
+            self.arithmetic(&[]).join(", ")
+        ))
+    }
+
     fn cluster(&self) -> Option<Cluster> {
         match self.plane.etcd() {
             Etcd::Living(cluster) | Etcd::NoQuorum(cluster) => Some(cluster),

@@ -17,10 +17,11 @@ use serde_json::{Value, json};
 use super::backup::masters;
 use super::consent::{agree, agree_by_name};
 use super::provision::provision;
-use super::restore::{rejoin, states};
+use super::restore::states;
 use super::{Session, backup};
 use crate::cluster::api::{self, Request as Ask};
 use crate::cluster::plane::Plane;
+use crate::cluster::restore::Way;
 use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::error::Error;
@@ -36,6 +37,8 @@ pub struct Request {
     pub plan: bool,
     /// The cluster's name, typed before it was asked for; only where data is given up.
     pub confirm: Option<String>,
+    /// What a survivor's data is made from when quorum is lost.
+    pub way: Way,
 }
 
 /// Diagnoses, shows, asks, mends, and looks again until nothing is left to mend.
@@ -57,6 +60,7 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
     }
     let fleet = masters(&hosts).await;
     let plane = Plane::read(&session.inventory, &fleet);
+    refuse_fallen_silent(&hosts, &plane)?;
     let site = Site {
         inventory: &session.inventory,
         plane: &plane,
@@ -64,11 +68,15 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
     };
     let proposal = site.proposal();
     show(session, &site, &proposal);
+    if request.way == Way::ForceNewCluster {
+        site.may_force(&proposal).map_err(Error::refused)?;
+    }
     if request.plan && !matches!(proposal, Proposal::Refuse(_)) {
         return Ok(());
     }
     match &proposal {
-        Proposal::Nothing => Ok(()),
+        // A master that joined is not all of a provision that was interrupted.
+        Proposal::Nothing => Box::pin(provision(&session.narrowed_to(&hosts)?)).await,
         Proposal::Wait(why) | Proposal::Refuse(why) => Err(Error::refused(why.clone())),
         Proposal::Restore => Err(Error::refused(
             "no data is left: give the machines back as the inventory names them, blank ones will do, and restore a backup on them \
@@ -81,7 +89,7 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
                 "Do that? Only `yes` goes on: ",
                 "quorate recover --plan",
             )?;
-            Box::pin(provision(&rejoin(session, &hosts)?)).await
+            Box::pin(provision(&session.narrowed_to(&hosts)?.agreed())).await
         }
         Proposal::Remove(removals) => {
             agree(
@@ -101,10 +109,20 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
         Proposal::Survivor(name) => {
             let what = format!("the other masters' data is given up for {name}'s");
             agree_by_name(session, request.confirm.as_deref(), &what)?;
-            survivor::begin(session, &hosts, name).await?;
+            survivor::begin(session, &hosts, name, request.way).await?;
             survivor::go_on(session, &hosts, &meter, begun).await
         }
     }
+}
+
+/// A master that answered and fell silent while it was read may be back in a moment: it must not be counted among the lost.
+fn refuse_fallen_silent(hosts: &Hosts, plane: &Plane<'_>) -> Result<(), Error> {
+    let fallen = plane.unread.iter().find(|name| hosts.get(name).is_some());
+    fallen.map_or(Ok(()), |name| {
+        Err(Error::refused(format!(
+            "{name} answered, and fell silent while it was read: run this again"
+        )))
+    })
 }
 
 /// The names of control-plane Nodes, asked of a master that serves.
@@ -122,7 +140,9 @@ async fn node_names(hosts: &Hosts, plane: &Plane<'_>) -> Option<BTreeSet<String>
 /// One line: what would be done.
 fn in_words(proposal: &Proposal) -> String {
     match proposal {
-        Proposal::Nothing => "Nothing to do.".to_owned(),
+        Proposal::Nothing => {
+            "The control plane is whole; if an interrupted `quorate provision` left something to do, that follows.".to_owned()
+        }
         Proposal::Wait(why) => format!("Nothing is done: {why}."),
         Proposal::Refuse(why) => format!("Refused: {why}."),
         Proposal::Restore => "All data is lost: restore a backup.".to_owned(),

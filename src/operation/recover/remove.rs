@@ -172,7 +172,7 @@ async fn remove_member(
                 },
             ));
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        host.transport.rest(Duration::from_secs(1)).await;
     }
 }
 

@@ -1,13 +1,15 @@
 //! Quorum is lost and one member is left: its data becomes a cluster of one.
 //!
-//! By restoring a snapshot of it rather than with `--force-new-cluster`: the snapshot is proved before anything stops, the
-//! old data stays, the cluster gets a new id so that a lost member that comes back cannot join it by mistake, and the
-//! stages are those of `restore`, so an interruption at any moment is gone on from, or back with `restore --abort`.
+//! By restoring a snapshot of it rather than with `--force-new-cluster`, unless that is asked for: the snapshot is proved
+//! before anything stops, the cluster gets a new id so that a lost member that comes back cannot join it by mistake, and
+//! revisions are bumped where etcd's tool can. Either way the old data stays, and the stages are those of `restore`, so an
+//! interruption at any moment is gone on from, or back with `restore --abort`.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::note;
+use crate::cluster::restore::Way;
 use crate::cluster::snapshot;
 use crate::engine::lock;
 use crate::engine::meter::Meter;
@@ -15,7 +17,9 @@ use crate::error::Error;
 use crate::host::command::{Command, Script};
 use crate::host::{Host, Hosts};
 use crate::operation::Session;
-use crate::operation::restore::{Content, Source, States, after, lay, states, walk};
+use crate::operation::restore::{
+    Content, Source, States, after, lay, states, takes_part, under_way, walk,
+};
 
 /// How such a restore's id begins.
 const PREFIX: &str = "survivor-";
@@ -36,18 +40,38 @@ pub(super) fn is_under_way(states: &States) -> Result<bool, Error> {
     }
 }
 
-/// Takes and proves the snapshot and lays everything; nothing stops yet.
-pub(super) async fn begin(session: &Session, hosts: &Hosts, survivor: &str) -> Result<(), Error> {
+/// Takes and proves the snapshot, unless the survivor's own data is to be forced, and lays everything; nothing stops yet.
+pub(super) async fn begin(
+    session: &Session,
+    hosts: &Hosts,
+    survivor: &str,
+    way: Way,
+) -> Result<(), Error> {
     let lock_name = format!("{}-restore", session.inventory.name);
     let _lock = lock::take(hosts, &lock_name, &lock::owner()).await?;
     let host = hosts
         .get(survivor)
         .ok_or_else(|| Error::refused(format!("{survivor} is not connected")))?;
     let run = format!("{PREFIX}{survivor}-{:08x}", rand::random::<u32>());
+    if way == Way::ForceNewCluster {
+        let source = Source {
+            id: run,
+            sha256: String::new(),
+            size: 0,
+            content: Content::OwnData,
+        };
+        return lay(hosts, &[host], &states(hosts).await?, &source).await;
+    }
     let taken = snapshot::take_proved(host, &run, &|line| note(&line)).await?;
     // The safety copy: it stays when the restore is done.
     let kept = format!("/var/lib/quorate/recovered/{run}.db");
     keep(host, snapshot::PATH, &kept).await?;
+    snapshot::discard(host)
+        .await
+        .map_err(|source| Error::Read {
+            host: host.node.name.clone(),
+            source,
+        })?;
     let source = Source {
         id: run,
         sha256: taken.sha256,
@@ -70,6 +94,16 @@ async fn keep(host: &Host, from: &str, to: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// The masters on which it was begun: a machine that was given back since has no part in it, and joins afterwards.
+fn taking_part(hosts: &Hosts, states: &States) -> Hosts {
+    let token = under_way(states);
+    let takes_part = |host: &&Host| {
+        let state = states.get(&host.node.name);
+        state.is_some_and(|state| token.is_some_and(|token| takes_part(state, token)))
+    };
+    Hosts::new(hosts.iter().filter(takes_part).cloned().collect())
+}
+
 /// Walks the stages, then lets the masters that answer join.
 pub(super) async fn go_on(
     session: &Session,
@@ -80,7 +114,8 @@ pub(super) async fn go_on(
     {
         let lock_name = format!("{}-restore", session.inventory.name);
         let _lock = lock::take(hosts, &lock_name, &lock::owner()).await?;
-        walk(session, hosts, meter, begun).await?;
+        let part = taking_part(hosts, &states(hosts).await?);
+        walk(&session.narrowed_to(&part)?, &part, meter, begun).await?;
     }
     after(session, hosts, true).await
 }

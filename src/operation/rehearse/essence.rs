@@ -34,7 +34,8 @@ pub fn essence(world: &World) -> String {
         for (name, undo) in machine.undos.iter().filter(|(_, undo)| !undo.fired) {
             let _ = writeln!(text, "  undo {name} {:?}", undo.files.keys());
         }
-        for (path, file) in machine.files.iter() {
+        let files = machine.files.iter().filter(|(path, _)| !is_kept(path));
+        for (path, file) in files {
             let content = if varies(path) {
                 String::new()
             } else {
@@ -50,11 +51,10 @@ pub fn essence(world: &World) -> String {
             let _ = writeln!(text, "  pod {pod}");
         }
     }
-    for cluster in world
-        .etcd
-        .iter()
-        .filter(|cluster| cluster.members.len() > 1)
-    {
+    let living = world
+        .live_cluster()
+        .and_then(|cluster| world.etcd.get(cluster));
+    if let Some(cluster) = living {
         let mut members: Vec<_> = cluster
             .members
             .iter()
@@ -70,6 +70,20 @@ pub fn essence(world: &World) -> String {
         }
     }
     text
+}
+
+/// Whether a file is a safety copy, or scratch that the next snapshot on its host takes the place of: how many there are
+/// depends on how often something was begun.
+fn is_kept(path: &str) -> bool {
+    let places = [
+        "/var/lib/quorate/snapshot/",
+        "/var/lib/quorate/upgrade/",
+        "/var/lib/quorate/recovered/",
+        "/var/lib/quorate/restored/",
+        "/var/lib/quorate/restore/",
+        "/var/lib/etcd/quorate-old-",
+    ];
+    places.iter().any(|place| path.starts_with(place))
 }
 
 /// Whether a file's content differs from world to world though all is the same.

@@ -4,7 +4,9 @@
 //! rehearsal tells what would happen in which order, what faults do to it, and which promise broke, if one did. The tests
 //! that try every fault walk the same way.
 
+mod computer;
 mod essence;
+mod live;
 mod operation;
 mod schedule;
 mod stage;
@@ -18,16 +20,19 @@ use std::time::Instant;
 
 use serde_json::json;
 
+pub use computer::Computer;
 pub use essence::essence;
+pub use live::{differences, read};
 pub use operation::{OPERATIONS, Operation};
 pub use schedule::{every, random};
 pub use stage::{End, Run, Stage, with_clock};
 pub use trial::{Outcome, Reference, Search, attempt};
 
 use super::Session;
+use crate::action::Fleet;
 use crate::error::Error;
 use crate::host::simulated::faults::Fault;
-use crate::report::{Format, print, println};
+use crate::report::{Format, eprintln, print, println};
 
 /// What goes wrong in a rehearsal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,11 +50,19 @@ pub enum Faults {
     Every,
 }
 
-/// Rehearses and tells.
-pub fn rehearse(session: &Session, operation: &str, faults: &Faults) -> Result<(), Error> {
+/// Rehearses and tells; `live`: what was read of the real hosts, if it is to begin as they are.
+pub fn rehearse(
+    session: &Session,
+    operation: &str,
+    faults: &Faults,
+    live: Option<&Fleet>,
+) -> Result<(), Error> {
     let operation = Operation::find(operation).ok_or_else(|| no_operation(operation))?;
     let mut stage = Stage::new(session.clone(), operation)?;
-    let reference = Reference::new(&mut stage, operation)?;
+    let reference = match live {
+        None => Reference::new(&mut stage, operation)?,
+        Some(fleet) => from_live(session, &mut stage, operation, fleet)?,
+    };
     match faults {
         Faults::These(faults) => one(session, operation, &mut stage, &reference, faults),
         Faults::Random { seed, count: 1 } => {
@@ -66,6 +79,30 @@ pub fn rehearse(session: &Session, operation: &str, faults: &Faults) -> Result<(
             many(session, operation, &reference, &case, cases.len())
         }
     }
+}
+
+/// What comes of an operation that begins as the real hosts are; what the model shows otherwise is told first.
+pub fn from_live(
+    session: &Session,
+    stage: &mut Stage,
+    operation: &Operation,
+    fleet: &Fleet,
+) -> Result<Reference, Error> {
+    if !operation.begins_anywhere {
+        return Err(Error::Usage {
+            message: format!(
+                "--from-live: `{}` begins with what it has made of a cluster of its own",
+                operation.name
+            ),
+        });
+    }
+    for line in differences(session, fleet)? {
+        eprintln(&format!(
+            "warning: this is not as on the real hosts: {line}"
+        ));
+    }
+    let begins = (live::world(session, fleet), Computer::default());
+    Reference::beginning_with(stage, operation, begins)
 }
 
 fn no_operation(name: &str) -> Error {

@@ -1,25 +1,35 @@
 //! The operations that can be rehearsed: one entry each.
 
+use std::time::Duration;
+
 use futures::future::LocalBoxFuture;
 
+use crate::backup::seal::{Keys, Seal};
+use crate::cluster::restore::Way;
 use crate::error::Error;
 use crate::host::simulated::world::World;
 use crate::inventory::version::KubeVersion;
-use crate::operation::Session;
+use crate::inventory::{Node, Role};
+use crate::operation::desk::Desk;
 use crate::operation::provision::provision;
 use crate::operation::upgrade::{Intent, Options, Policies, upgrade};
+use crate::operation::{Session, backup, recover, restore};
 
 /// An operation, as its command carries it out.
 #[derive(Debug)]
 pub struct Operation {
-    /// Its command.
+    /// What it is called here: its command, and what it meets where that is not the usual.
     pub name: &'static str,
     /// The operation that made the cluster which it begins with; `None`: bare hosts.
     pub after: Option<&'static str>,
     /// What happened to that cluster since.
     pub since: fn(&Session, &mut World),
-    /// Carries it out.
+    /// Carries it out, and what a person does on the way.
     pub run: for<'a> fn(&'a Session) -> LocalBoxFuture<'a, Result<(), Error>>,
+    /// Whether it can begin with any cluster: what it needs beside is not made by `after` or `since`.
+    pub begins_anywhere: bool,
+    /// The operation that finds nothing left to do when it is done: itself, unless it would do its work anew.
+    pub proof: &'static str,
 }
 
 /// All of them. Tests and `quorate rehearse` walk over this list.
@@ -29,6 +39,8 @@ pub const OPERATIONS: &[Operation] = &[
         after: None,
         since: |_, _| (),
         run: |session| Box::pin(provision(session)),
+        begins_anywhere: true,
+        proof: "provision",
     },
     Operation {
         name: "upgrade",
@@ -38,10 +50,67 @@ pub const OPERATIONS: &[Operation] = &[
             world.deploy("web", "worker1");
         },
         run: |session| Box::pin(upgrade_by_a_patch(session)),
+        begins_anywhere: true,
+        proof: "upgrade",
+    },
+    Operation {
+        name: "backup",
+        after: Some("provision"),
+        since: |_, _| (),
+        run: |session| Box::pin(take_backup(session)),
+        begins_anywhere: true,
+        proof: "provision",
+    },
+    Operation {
+        name: "restore",
+        after: Some("backup"),
+        since: |_, world| world.deploy("mistake", "worker1"),
+        run: |session| Box::pin(restore_latest(session)),
+        begins_anywhere: false,
+        proof: "provision",
+    },
+    Operation {
+        name: "restore-blank",
+        after: Some("backup"),
+        since: |session, world| {
+            for node in session.inventory.with_role(Role::Master) {
+                world.replace(&node.name, node);
+            }
+        },
+        run: |session| Box::pin(restore_latest(session)),
+        begins_anywhere: false,
+        proof: "provision",
+    },
+    Operation {
+        name: "recover",
+        after: Some("provision"),
+        since: |session, world| lose(world, first_master(session)),
+        run: |session| Box::pin(recover_and_give_back(session, None)),
+        begins_anywhere: true,
+        proof: "recover",
+    },
+    Operation {
+        name: "recover-survivor",
+        after: Some("provision"),
+        since: |session, world| {
+            let masters: Vec<&Node> = session.inventory.with_role(Role::Master).collect();
+            let lost = masters.len() / 2 + 1;
+            for node in masters.iter().take(lost) {
+                lose(world, node);
+            }
+        },
+        run: |session| {
+            Box::pin(recover_and_give_back(
+                session,
+                Some(&session.inventory.name),
+            ))
+        },
+        begins_anywhere: false,
+        proof: "recover",
     },
 ];
 
-fn next_patch(session: &Session) -> KubeVersion {
+pub(super) fn next_patch(session: &Session) -> KubeVersion {
     let release = session.inventory.kubernetes;
     KubeVersion {
         patch: release.patch + 1,
@@ -56,6 +125,72 @@ async fn upgrade_by_a_patch(session: &Session) -> Result<(), Error> {
         policies: Policies::default(),
     };
     upgrade(session, &options).await
+}
+
+async fn take_backup(session: &Session) -> Result<(), Error> {
+    let request = backup::Request {
+        store: backup::store(&session.inventory.name, None),
+        seal: Seal::Plaintext,
+        timeout: Duration::from_secs(3600),
+        metrics: None,
+        quiet: true,
+    };
+    backup::backup(session, &request).await
+}
+
+async fn restore_latest(session: &Session) -> Result<(), Error> {
+    let name = &session.inventory.name;
+    let request = restore::Request {
+        store: backup::store(name, None),
+        keys: Keys::read(&[])?,
+        id: "latest".to_owned(),
+        single: false,
+        confirm: Some(name.clone()),
+    };
+    restore::restore(session, &request).await
+}
+
+fn first_master(session: &Session) -> &Node {
+    let mut masters = session.inventory.with_role(Role::Master);
+    masters.next().expect("every inventory has a master")
+}
+
+/// The machine is dead, and so is its disk.
+fn lose(world: &mut World, node: &Node) {
+    world.replace(&node.name, node);
+    world.power_off(&node.name);
+}
+
+/// Recovers; once nothing of a dead master is left in the cluster, a person gives blank machines in their places, and
+/// recovers again. `confirm`: what they say if data is to be given up.
+async fn recover_and_give_back(session: &Session, confirm: Option<&str>) -> Result<(), Error> {
+    let request = || recover::Request {
+        plan: false,
+        confirm: confirm.map(str::to_owned),
+        way: Way::Snapshot,
+    };
+    let ended = recover::recover(session, &request()).await;
+    if !give_back(session) {
+        return ended;
+    }
+    recover::recover(session, &request()).await
+}
+
+/// Switches on the machines of masters that etcd does not know any more; whether there were any.
+fn give_back(session: &Session) -> bool {
+    let Desk::Rehearsal(rehearsal) = &session.desk else {
+        return false;
+    };
+    let mut world = rehearsal.simulation.world();
+    let is_gone = |node: &&Node| {
+        world.machines.get(&node.name).is_some_and(|it| !it.is_on) && !world.knows(node.address)
+    };
+    let masters = session.inventory.with_role(Role::Master);
+    let gone: Vec<&Node> = masters.filter(is_gone).collect();
+    for node in &gone {
+        world.power_on(&node.name);
+    }
+    !gone.is_empty()
 }
 
 impl Operation {

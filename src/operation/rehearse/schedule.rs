@@ -10,6 +10,9 @@ use crate::host::simulated::record::{Call, Kind};
 /// What may end a run anywhere.
 const CUTS: [What; 3] = [What::LoseConnection, What::Reboot, What::OperatorDies];
 
+/// Commands that write files in their places.
+const PUTS_FILES: [&str; 4] = ["file-part-write", "restore-unpack", "recover-keep", "cp"];
+
 /// Probes that are lost in one case. A run survives the loss of a probe, so several can be met in one.
 const PROBES_AT_ONCE: usize = 8;
 
@@ -52,6 +55,10 @@ fn faults(call: &Call, stride: usize) -> Vec<Fault> {
             }
         }
         let is_kubeadms = call.what.starts_with("kubeadm");
+        let puts_files = call.kind == Kind::Write || PUTS_FILES.contains(&name(call));
+        if index == 0 && puts_files {
+            faults.push(Fault::at(call.number, When::During, What::Reboot));
+        }
         for step in 1..call.steps {
             let takes_turn = (call.number + step + index).is_multiple_of(CUTS.len());
             if stride == 1 || takes_turn && (is_kubeadms || is_tried(step)) {
@@ -85,4 +92,9 @@ fn any(random: &mut StdRng, calls: &[Call]) -> Fault {
         when,
         what.map_or(What::LoseConnection, |(what, _)| *what),
     )
+}
+
+/// The script or program that a call runs.
+fn name(call: &Call) -> &str {
+    call.what.split(' ').next().unwrap_or_default()
 }

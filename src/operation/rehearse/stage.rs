@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
+use super::computer::Computer;
 use super::operation::Operation;
 use crate::engine::chain;
 use crate::engine::event::{Event, Outcome, Record, RunId};
@@ -92,7 +93,16 @@ impl Stage {
 
     /// Begins anew with this world; nothing of earlier runs is on the operator's computer.
     pub fn begin(&mut self, world: World) {
-        self.forget();
+        self.begin_at(world, &Computer::default());
+    }
+
+    /// Begins anew with this world and this on the operator's computer.
+    ///
+    /// # Panics
+    /// If the directory for temporary files cannot be written.
+    pub fn begin_at(&mut self, world: World, computer: &Computer) {
+        let laid = computer.lay(&self.directory.join("quorate"));
+        laid.expect("the directory for temporary files can be written");
         self.rehearsal = rehearsal(world, &self.session);
         self.session.desk = Desk::Rehearsal(self.rehearsal.clone());
     }
@@ -112,6 +122,11 @@ impl Stage {
     /// Runs the stage's operation once, with a new operator.
     pub async fn run(&self) -> Run {
         self.run_operation(self.operation).await
+    }
+
+    /// The stage's operation.
+    pub(super) fn operation(&self) -> &'static Operation {
+        self.operation
     }
 
     /// Carries something out on the operator's computer of this stage.
@@ -160,8 +175,13 @@ impl Stage {
         }
     }
 
-    fn forget(&self) {
-        let _ = fs_err::remove_dir_all(self.directory.join("quorate"));
+    /// What the operator's computer keeps now.
+    pub(super) fn computer(&self) -> Result<Computer, Error> {
+        let directory = self.directory.join("quorate");
+        Computer::read(&directory).map_err(|source| Error::Local {
+            doing: format!("read {directory}"),
+            source,
+        })
     }
 }
 

@@ -18,9 +18,10 @@ use crate::text::escape;
 
 /// What was looked at between any two calls, and at the end.
 const PROMISES: &str = "one etcd cluster with one CA; never a second member disturbed, never below quorum by our doing; one \
-    holder of the virtual IP, and always one while a load balancer lives; no job done twice; no secret in an argument, an \
-    answer, an event or a journal; no lock, learner or half-done host left; the next run changes nothing and costs one round \
-    trip per host";
+    holder of the virtual IP, and always one while a load balancer lives; never two masters out of the load balancers; \
+    nobody else's cordon undone; every file old or new, never half; no job done twice; no secret in an argument, an \
+    answer, an event or a journal; no lock, learner or half-done host left; then nothing is left to do, and finding that \
+    out costs no more calls than without a fault";
 
 /// One case, whole.
 pub(super) fn case(

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::computer::Computer;
 use super::essence::{difference, essence};
 use super::operation::Operation;
 use super::stage::{End, Run, Stage, with_clock};
 use crate::error::Error;
 use crate::host::simulated::faults::{Fault, What};
-use crate::host::simulated::record::{Call, Kind};
+use crate::host::simulated::record::Call;
 use crate::host::simulated::world::World;
 
 /// How often a person would run the command again after the last fault before giving up.
@@ -23,14 +24,16 @@ const LATER: Duration = Duration::from_secs(600);
 pub struct Reference {
     /// The world that it begins with.
     pub begins: World,
+    /// What the operator's computer keeps then.
+    pub computer: Computer,
     /// Its remote calls.
     pub calls: Vec<Call>,
     /// The run.
     pub run: Run,
+    /// The remote calls that find out that nothing is left to do.
+    pub idle: Vec<Call>,
     /// What the hosts are like after it.
     essence: String,
-    /// Hosts that take part.
-    hosts: usize,
 }
 
 /// Whether everything that was shown is searched for secrets: it takes longer than running.
@@ -59,34 +62,56 @@ impl Reference {
     /// Runs an operation, and what must come before it, without a fault.
     pub fn new(stage: &mut Stage, operation: &Operation) -> Result<Self, Error> {
         let begins = beginning(stage, operation)?;
-        stage.begin(begins.snapshot());
+        Self::beginning_with(stage, operation, begins)
+    }
+
+    /// Runs an operation without a fault, beginning with this world and this on the operator's computer.
+    pub fn beginning_with(
+        stage: &mut Stage,
+        operation: &Operation,
+        (begins, computer): (World, Computer),
+    ) -> Result<Self, Error> {
+        stage.begin_at(begins.snapshot(), &computer);
         let run = with_clock(stage.run());
         refuse_failed(operation, &run)?;
-        let mut world = stage.simulation().world();
-        world.pass(LATER);
-        let called: std::collections::BTreeSet<&str> =
-            world.calls.iter().map(|call| call.host.as_str()).collect();
+        let calls = {
+            let mut world = stage.simulation().world();
+            world.pass(LATER);
+            world.calls.clone()
+        };
+        let essence = essence(&stage.simulation().world());
+        let proof = proof(operation);
+        refuse_failed(proof, &with_clock(stage.run_operation(proof)))?;
+        let world = stage.simulation().world();
         Ok(Self {
             begins,
-            hosts: called.len(),
-            calls: world.calls.clone(),
-            essence: essence(&world),
+            computer,
+            idle: world.calls.get(calls.len()..).unwrap_or_default().to_vec(),
+            calls,
+            essence,
             run,
         })
     }
 }
 
-/// The world that an operation begins with.
-fn beginning(stage: &mut Stage, operation: &Operation) -> Result<World, Error> {
+/// The operation that finds nothing left to do.
+fn proof(operation: &Operation) -> &'static Operation {
+    Operation::find(operation.proof).expect("a proof is one of the operations")
+}
+
+/// The world and the operator's computer that an operation begins with.
+fn beginning(stage: &mut Stage, operation: &Operation) -> Result<(World, Computer), Error> {
     let mut world = World::new(&stage.session.inventory);
+    let mut computer = Computer::default();
     if let Some(before) = operation.after.and_then(Operation::find) {
-        let begins = beginning(stage, before)?;
-        stage.begin(begins);
+        let (begins, kept) = beginning(stage, before)?;
+        stage.begin_at(begins, &kept);
         refuse_failed(before, &with_clock(stage.run_operation(before)))?;
         world = stage.simulation().world().snapshot();
+        computer = stage.computer()?;
     }
     (operation.since)(&stage.session, &mut world);
-    Ok(world)
+    Ok((world, computer))
 }
 
 fn refuse_failed(operation: &Operation, run: &Run) -> Result<(), Error> {
@@ -113,7 +138,7 @@ pub fn attempt(
     let mut world = reference.begins.snapshot();
     world.faults = faults.to_vec();
     world.keeps_shown = search == Search::Secrets;
-    stage.begin(world);
+    stage.begin_at(world, &reference.computer);
     with_clock(async {
         let (runs, converged) = converge(stage, faults.len() + RUNS).await;
         let unmet = stage.simulation().world().faults.clone();
@@ -172,19 +197,28 @@ async fn judge(
     }
 }
 
-/// Much later still everything is as it was, and finding out costs one probe of each host.
+/// Much later still everything is as it was, and finding out costs no call more than it must.
 async fn nothing_changes(stage: &Stage, reference: &Reference) -> Result<(), String> {
-    stage.simulation().world().pass(LATER);
-    stage.simulation().world().mend();
-    let before = stage.simulation().world().calls.len();
-    let run = stage.run().await;
+    let (before, was) = {
+        let mut world = stage.simulation().world();
+        world.pass(LATER);
+        world.mend();
+        (world.calls.len(), essence(&world))
+    };
+    let run = stage.run_operation(proof(stage.operation())).await;
     let world = stage.simulation().world();
     let calls = world.calls.get(before..).unwrap_or_default();
     if !matches!(run.end, End::Done { changed: 0, .. }) {
         return Err(format!("the run after was not idle: {:?}", run.end));
     }
-    let probes_only = calls.iter().all(|call| call.kind == Kind::Probe);
-    if calls.len() != reference.hosts || !probes_only {
+    let is = essence(&world);
+    if was != is {
+        return Err(format!(
+            "the run after changed hosts: {}",
+            difference(&was, &is)
+        ));
+    }
+    if calls.len() != reference.idle.len() {
         let shown: Vec<&str> = calls.iter().map(|call| call.what.as_str()).collect();
         return Err(format!(
             "the run after cost {} calls: {}",
@@ -200,7 +234,10 @@ fn all_is_well(world: &World) -> Result<(), String> {
     if let Some(violation) = world.violations.first() {
         return Err(violation.clone());
     }
-    let mut members = world.etcd.iter().flat_map(|cluster| &cluster.members);
+    let living = world
+        .live_cluster()
+        .and_then(|cluster| world.etcd.get(cluster));
+    let mut members = living.into_iter().flat_map(|cluster| &cluster.members);
     if let Some(member) = members.find(|member| member.is_learner || member.name.is_empty()) {
         let url = &member.peer_url;
         return Err(format!(

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::stage::{read_error, states};
+use super::stage::{read_error, states, takes_part, under_way};
 use super::{Session, connect};
-use crate::cluster::restore::{Stage, abort_script};
+use crate::cluster::restore::abort_script;
 use crate::engine::lock;
 use crate::error::Error;
 use crate::host::Host;
@@ -26,10 +26,10 @@ pub async fn abort(session: &Session) -> Result<(), Error> {
     let _guards = lock::take(&hosts, &lock_name, &lock::owner()).await?;
     let _cluster = lock::take(&hosts, &session.inventory.name, &lock::owner()).await?;
     let states = states(&hosts).await?;
+    let token = under_way(&states);
     let is_begun = |host: &&Host| {
-        states
-            .get(&host.node.name)
-            .is_some_and(|state| state.settings.is_some() && state.reached != Some(Stage::Finished))
+        let state = states.get(&host.node.name);
+        state.is_some_and(|state| token.is_some_and(|token| takes_part(state, token)))
     };
     let masters: Vec<&Host> = hosts
         .iter()

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::stage::States;
 use crate::backup::BackupError;
 use crate::backup::manifest::Manifest;
+use crate::cluster::etcd::minor;
 use crate::cluster::plane::{Etcd, Plane};
 use crate::error::Error;
 use crate::operation::backup::keep;
@@ -48,15 +49,6 @@ pub(super) fn of_ca(manifest: &Manifest, plane: &Plane<'_>) -> Result<(), Error>
         }
     }
     Ok(())
-}
-
-/// `3.4` of `3.4.23`, or of an image `registry.k8s.io/etcd:3.4.13-0`.
-pub(super) fn minor(text: &str) -> Option<String> {
-    let version = text.rsplit(':').next()?.trim_start_matches('v');
-    let mut parts = version.split(['.', '-']);
-    let (major, minor) = (parts.next()?, parts.next()?);
-    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    (is_number(major) && is_number(minor)).then(|| format!("{major}.{minor}"))
 }
 
 /// Refuses another minor of etcd, masters that have none, and a restore of something else that is under way.
@@ -155,7 +147,7 @@ pub(super) fn loss(
 mod tests {
     use super::*;
     use crate::backup::manifest::sample::manifest;
-    use crate::cluster::restore::{Part, Progress, Settings};
+    use crate::cluster::restore::{Part, Progress, Settings, Way};
     use crate::cluster::sample::{joined, plane};
     use crate::testing;
 
@@ -168,6 +160,7 @@ mod tests {
             id: id.to_owned(),
             token: "t".to_owned(),
             part: Part::Member,
+            way: Way::Snapshot,
             name: "master1".to_owned(),
             address: "10.1.1.101".to_owned(),
             peer_url: String::new(),
@@ -221,18 +214,5 @@ mod tests {
             text.contains("quorate restore other") && text.contains("--abort"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn minors_are_read_from_versions_and_images() {
-        for (text, expected) in [
-            ("3.4.23", Some("3.4")),
-            ("10.77.0.1:5000/etcd:3.4.13-0", Some("3.4")),
-            ("registry.k8s.io/etcd:v3.6.4-0", Some("3.6")),
-            ("etcd:latest", None),
-            ("", None),
-        ] {
-            assert_eq!(minor(text).as_deref(), expected, "{text}");
-        }
     }
 }

@@ -7,6 +7,7 @@
 
 mod abort;
 mod fit;
+mod read_back;
 mod rebuild;
 mod stage;
 
@@ -15,14 +16,14 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::Session;
 use super::backup::{keep, masters};
 use super::consent::agree_by_name;
 use super::provision::{Work, carry_out, provision};
-use super::{Session, Settings};
-use crate::backup::manifest::Manifest;
+use crate::backup::manifest::{Manifest, SNAPSHOT};
 use crate::backup::seal::Keys;
 use crate::backup::store::Store;
-use crate::cluster::plane::{Etcd, Plane};
+use crate::cluster::plane::Plane;
 use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
@@ -34,7 +35,7 @@ use crate::report::eprintln;
 use crate::report::table::wrapped;
 
 pub use abort::abort;
-pub(super) use stage::{Content, Source, States, lay, states};
+pub(super) use stage::{Content, Source, States, lay, states, takes_part, under_way};
 
 /// What is asked for.
 pub struct Request {
@@ -55,8 +56,9 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
     let begun = Instant::now();
     session.needs_stacked_etcd("restore")?;
     let manifest = request.store.find(&request.id, &session.inventory.name)?;
-    keep::check(&request.store, &manifest, &request.keys)?;
     fit::of_cluster(&manifest, &session.inventory.name)?;
+    let held = request.store.hold(&manifest)?;
+    keep::check_held(&held, &manifest, &request.keys)?;
     let (hosts, meter) = connect(session, request.single).await?;
     let lock_name = format!("{}-restore", session.inventory.name);
     let _lock = lock::take(&hosts, &lock_name, &lock::owner()).await?;
@@ -73,31 +75,22 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
 
     let members = members(&hosts, &states, request.single);
     let blank = rebuild::blank(&members, &states);
+    let is_rebuilt = states.values().any(|state| state.is_rebuilt);
     if !blank.is_empty() {
         rebuild::base(session, &hosts, &meter).await?;
     }
     let source = Source {
         id: manifest.id.to_string(),
-        sha256: manifest
-            .object(crate::backup::manifest::SNAPSHOT)?
-            .sha256
-            .clone(),
-        size: manifest.object(crate::backup::manifest::SNAPSHOT)?.size,
-        content: Content::Here(&|| open(request, &manifest)),
+        sha256: manifest.object(SNAPSHOT)?.sha256.clone(),
+        size: manifest.object(SNAPSHOT)?.size,
+        content: Content::Here(&|| Ok(held.open(&manifest, &request.keys, SNAPSHOT)?)),
     };
     lay(&hosts, &members, &states, &source).await?;
-    rebuild::files(&blank, request, &manifest).await?;
+    rebuild::files(&blank, &held, &request.keys, &manifest).await?;
     prove(&members, &manifest, &states).await?;
     walk(session, &hosts, &meter, begun).await?;
-    after(session, &hosts, request.single || !blank.is_empty()).await
-}
-
-/// A reader of the snapshot's content.
-fn open(request: &Request, manifest: &Manifest) -> Result<Box<dyn std::io::Read + Send>, Error> {
-    let object = manifest.object(crate::backup::manifest::SNAPSHOT)?;
-    let path = request.store.place(&manifest.id).join(&object.file);
-    let id = manifest.id.to_string();
-    Ok(request.keys.open(&id, manifest.sealed, &path)?)
+    let provisions = request.single || is_rebuilt || !blank.is_empty();
+    after(session, &hosts, provisions).await
 }
 
 /// Every host that answers; every master must, unless one is enough.
@@ -203,55 +196,10 @@ pub(super) async fn after(session: &Session, hosts: &Hosts, provisions: bool) ->
             ));
         }
     }
-    read_back(session, hosts).await?;
+    read_back::read_back(session, hosts).await?;
     if provisions {
         eprintln("Bringing every host that answers in line:");
-        return Box::pin(provision(&rejoin(session, hosts)?)).await;
+        return Box::pin(provision(&session.narrowed_to(hosts)?.agreed())).await;
     }
-    Ok(())
-}
-
-/// A session for the hosts that answer, which asks nothing.
-pub(super) fn rejoin(session: &Session, hosts: &Hosts) -> Result<Session, Error> {
-    Session::open(Settings {
-        yes: true,
-        on: hosts.iter().map(|host| host.node.name.clone()).collect(),
-        ..session.settings.clone()
-    })
-}
-
-/// What must be true at the end, seen from the hosts.
-async fn read_back(session: &Session, hosts: &Hosts) -> Result<(), Error> {
-    let fleet = masters(hosts).await;
-    let plane = Plane::read(&session.inventory, &fleet);
-    let states = states(hosts).await?;
-    let wanted = states.values().filter(|state| state.is_member()).count();
-    let failed = |finding: String| {
-        Error::refused(format!(
-            "the restore is done, but {finding}: look at `quorate status`"
-        ))
-    };
-    let Etcd::Living(cluster) = plane.etcd() else {
-        return Err(failed("etcd has no quorum".to_owned()));
-    };
-    let serving = plane.living().count();
-    // A recovery that was gone on from may find the others joined already.
-    if cluster.members.0.len() < wanted || serving < wanted {
-        return Err(failed(format!(
-            "etcd has {} of {wanted} members and {serving} masters serve",
-            cluster.members.0.len()
-        )));
-    }
-    let revision = plane
-        .masters
-        .iter()
-        .filter_map(|master| master.etcd.as_ref())
-        .map(|view| view.revision)
-        .max()
-        .unwrap_or_default();
-    eprintln(&format!(
-        "etcd cluster {} with {wanted} of {wanted} members is at revision {revision}, and {serving} apiservers answer",
-        cluster.id
-    ));
     Ok(())
 }

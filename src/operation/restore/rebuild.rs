@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Request;
 use super::stage::{States, read_error};
 use crate::action::AnyAction;
+use crate::backup::held::Held;
 use crate::backup::manifest::Manifest;
+use crate::backup::seal::Keys;
 use crate::cluster::restore::DIRECTORY;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
@@ -24,18 +25,24 @@ use crate::report::eprintln;
 const TAR: &str = "/var/lib/quorate/rebuild.tar";
 
 /// Puts the files of `$1` in place, manifests out of kubelet's sight in `$2`: nothing may start before its data is there.
-/// What the base has just made, and what belongs to the machine, is left alone.
+/// What the base has just made, and what belongs to the machine, is left alone. The manifests come last and all at once:
+/// until they are there the machine counts as blank, and all of this is done again.
 const UNPACK: &str = r#"
 set -eu
 tar=$1 restore=$2
-mkdir -p -m 700 "$restore/manifests"
+: >"$restore/rebuilt"
+rm -rf "$restore/unpacked"
+mkdir -p -m 700 "$restore/unpacked"
 tar --extract --file="$tar" --directory=/ --preserve-permissions --numeric-owner --exclude=etc/machine-id \
     --exclude=etc/containerd --exclude=etc/kubernetes/manifests --exclude=etc/kubernetes/quorate/joining \
     --exclude=etc/kubernetes/quorate/founding
-tar --extract --file="$tar" --directory="$restore" --strip-components=2 --preserve-permissions --numeric-owner \
+tar --extract --file="$tar" --directory="$restore/unpacked" --strip-components=2 --preserve-permissions --numeric-owner \
     etc/kubernetes/manifests
 mkdir -p /etc/kubernetes/manifests
 mkdir -p -m 700 /var/lib/etcd
+sync
+mv -T "$restore/unpacked/manifests" "$restore/manifests"
+rmdir "$restore/unpacked"
 rm -f "$tar"
 sync
 systemctl enable kubelet
@@ -81,7 +88,8 @@ pub(super) async fn base(
 /// The files of blank masters, from the backup.
 pub(super) async fn files(
     blank: &[&Host],
-    request: &Request,
+    held: &Held,
+    keys: &Keys,
     manifest: &Manifest,
 ) -> Result<(), Error> {
     for host in blank {
@@ -89,9 +97,7 @@ pub(super) async fn files(
         eprintln(&format!(
             "{name}: laying the files of {name} from the backup there"
         ));
-        let tar = request
-            .store
-            .content(manifest, &request.keys, &format!("{name}.tar"))?;
+        let tar = held.content(manifest, keys, &format!("{name}.tar"))?;
         let clear = Command::new("rm").args(["-f", "--", TAR]);
         host.succeed(&clear)
             .await

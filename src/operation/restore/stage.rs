@@ -6,7 +6,7 @@ use futures::future::join_all;
 
 use crate::cluster::etcd::peer_url;
 use crate::cluster::restore::{
-    DIRECTORY, Part, Progress, SETTINGS, SNAPSHOT, Settings, state_script,
+    DIRECTORY, Part, Progress, SETTINGS, SNAPSHOT, Settings, Way, state_script,
 };
 use crate::error::Error;
 use crate::host::command::{Command, Script};
@@ -23,7 +23,7 @@ pub type States = BTreeMap<String, Progress>;
 pub struct Source<'a> {
     /// The backup's id, or what it is of.
     pub id: String,
-    /// SHA-256 of the snapshot.
+    /// SHA-256 of the snapshot; empty where there is none.
     pub sha256: String,
     /// Bytes.
     pub size: u64,
@@ -38,6 +38,8 @@ pub enum Content<'a> {
     Here(&'a (dyn Fn() -> Result<Box<dyn std::io::Read + Send>, Error> + Sync)),
     /// On the only master that gets it, at this path.
     OnHost(&'a str),
+    /// There is none: the only member's own old data is taken.
+    OwnData,
 }
 
 const WAIT: &str = r"
@@ -68,6 +70,19 @@ pub async fn states(hosts: &Hosts) -> Result<States, Error> {
     Ok(states)
 }
 
+/// The token of the restore that has not ended on every master.
+pub fn under_way(states: &States) -> Option<&str> {
+    let state = states.values().find(|state| state.is_under_way())?;
+    Some(&state.settings.as_ref()?.token)
+}
+
+/// Whether a master has been laid what it needs for that restore. One that was the first to finish it has its data: to
+/// restore it again would set it back behind the others.
+pub fn takes_part(state: &Progress, token: &str) -> bool {
+    let own = state.settings.as_ref();
+    own.is_some_and(|settings| settings.token == token)
+}
+
 /// Lays snapshot and settings on every master that has them not yet. What an earlier, finished restore left is put away.
 ///
 /// The settings are written last: a master without them has nothing to restore. An interrupted restore keeps its token.
@@ -77,13 +92,10 @@ pub async fn lay(
     states: &States,
     source: &Source<'_>,
 ) -> Result<(), Error> {
-    let under_way = states
-        .values()
-        .filter(|state| state.is_under_way())
-        .find_map(|state| state.settings.as_ref());
+    let under_way = under_way(states);
     let token = under_way.map_or_else(
         || format!("{}-{:08x}", source.id, rand::random::<u32>()),
-        |settings| settings.token.clone(),
+        str::to_owned,
     );
     let initial_cluster: Vec<String> = members
         .iter()
@@ -94,7 +106,7 @@ pub async fn lay(
     let needy = masters.filter(|host| {
         !states
             .get(&host.node.name)
-            .is_some_and(Progress::is_under_way)
+            .is_some_and(|state| under_way.is_some_and(|token| takes_part(state, token)))
     });
     let laid = needy.map(async |host| {
         let is_member = members
@@ -107,6 +119,10 @@ pub async fn lay(
                 Part::Member
             } else {
                 Part::Bystander
+            },
+            way: match source.content {
+                Content::OwnData => Way::ForceNewCluster,
+                Content::Here(_) | Content::OnHost(_) => Way::Snapshot,
             },
             name: host.node.name.clone(),
             address: host.node.address.to_string(),
@@ -125,12 +141,16 @@ pub async fn lay(
 const CLEAR: &str = r#"
 set -eu
 d=$1 needed=$2
+# Until a provision has looked at a machine that was rebuilt, every restore must be followed by one.
+rebuilt=
+[ ! -e "$d/rebuilt" ] || rebuilt=yes
 if [ -e "$d/finished" ]; then
     mkdir -p -m 700 /var/lib/quorate/restored
     mv -T "$d" "/var/lib/quorate/restored/$(sed -n 's/^token //p' "$d/settings")"
 fi
 rm -rf "$d"
 mkdir -p -m 700 "$d"
+[ -z "$rebuilt" ] || : >"$d/rebuilt"
 free=$(df -PB1 "$d" | awk 'NR == 2 { print $4 }')
 [ "$free" -ge "$needed" ] || { echo "$d has $free bytes free, a restore needs $needed" >&2; exit 1; }
 "#;
@@ -158,6 +178,7 @@ async fn lay_on(host: &Host, settings: &Settings, source: &Source<'_>) -> Result
                 host.succeed(&copy).await.map_err(failed)?;
                 transfer::sha256(host, SNAPSHOT).await.map_err(failed)?
             }
+            Content::OwnData => source.sha256.clone(),
         };
         if laid != source.sha256 {
             return Err(Error::refused(format!(

@@ -9,10 +9,9 @@ use crate::host::command::{Command, Script};
 use crate::operation::Session;
 use crate::report::eprintln;
 
-/// Keeps `$1` as `$2`; what an earlier attempt at the same release kept is older and stays.
+/// Keeps `$1` as `$2`; what an earlier attempt at the same release kept is older and stays in its stead.
 const KEEP: &str = r#"
-[ ! -e "$2" ] || exit 0
-mkdir -p "$(dirname "$2")" && mv "$1" "$2"
+if [ -e "$2" ]; then rm -f "$1"; else mkdir -p "$(dirname "$2")" && mv "$1" "$2"; fi
 "#;
 
 /// Takes and proves it on a master that is well and does not lead, so that nobody waits for it.

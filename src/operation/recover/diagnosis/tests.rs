@@ -84,13 +84,39 @@ fn a_master_that_answers_is_cleaned_and_joins_again() {
         ..joined(3, &ALL)
     };
     let no_manifests = stopped(3, &[Has::EtcdManifest, Has::ApiserverManifest]);
-    for third in [blank, wiped, refounded, no_manifests] {
+    let of_its_own = Report {
+        etcd_status: status(CLUSTER + 1, 3),
+        etcd_members: list(&[started(3)]),
+        ..joined(3, &ALL)
+    };
+    let without_node = Report {
+        node: Answer::Http(404, String::new()),
+        ..joined(3, &ALL)
+    };
+    for third in [
+        blank,
+        wiped,
+        refounded,
+        of_its_own,
+        no_manifests,
+        without_node,
+    ] {
         let reports = [Some(joined(1, &ALL)), Some(joined(2, &ALL)), Some(third)];
         assert_eq!(
             proposed(reports, &NODES),
             Proposal::Rejoin(vec!["master3".to_owned()])
         );
     }
+}
+
+#[test]
+fn a_master_whose_member_was_removed_joins_again_though_its_node_is_there() {
+    let two = [1, 2].map(|number| Some(joined(number, &[1, 2])));
+    let [first, second] = two;
+    assert_eq!(
+        proposed([first, second, Some(stopped(3, &[]))], &NODES),
+        Proposal::Rejoin(vec!["master3".to_owned()])
+    );
 }
 
 #[test]
@@ -266,4 +292,27 @@ fn an_external_etcd_without_quorum_is_not_given_up() {
         left.expect("it answers").is_healthy = false;
     });
     assert!(matches!(lost, Proposal::Refuse(_)), "{lost:?}");
+}
+
+#[test]
+fn a_new_cluster_is_forced_only_where_quorum_is_lost_for_good() {
+    let inventory = testing::inventory();
+    let asked = |reports: [Option<Report>; 3]| {
+        let plane = plane(&inventory, reports.into());
+        let site = Site {
+            inventory: &inventory,
+            plane: &plane,
+            nodes: None,
+        };
+        site.may_force(&site.proposal())
+    };
+    assert_eq!(asked([Some(without_quorum(1)), None, None]), Ok(()));
+    let whole = asked([1, 2, 3].map(|number| Some(joined(number, &ALL))));
+    let why = whole.expect_err("nothing is lost");
+    assert!(why.contains("3 voters, quorum 2, 3 healthy"), "{why}");
+    let one_dead = [Some(joined(1, &ALL)), Some(joined(2, &ALL)), None];
+    let why = asked(one_dead).expect_err("two of three are a quorum");
+    assert!(why.contains("quorum 2, 2 healthy"), "{why}");
+    let stopped = [Some(without_quorum(1)), Some(stopped(2, &[])), None];
+    assert!(asked(stopped).is_err(), "the other's data is there");
 }

@@ -1,0 +1,111 @@
+//! What others do to a cluster meanwhile, and what a person mends before running a command again.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::pods::node_path;
+use super::world::World;
+use crate::cluster::node::CORDONED_BY;
+
+/// How far a clock jumps ahead: more than is tolerated.
+const JUMP_US: u64 = 90_000_000;
+
+/// A budget that lets no pod go.
+const BUDGET: &str = "/apis/policy/v1/poddisruptionbudgets/somebodys";
+
+impl World {
+    /// Somebody cordons a Node, if it is not cordoned yet.
+    pub fn cordon_by_hand(&mut self, node: &str) {
+        let object = self.node_mut(node);
+        if let Some(object) = object.filter(|object| !is_cordoned(object)) {
+            object["spec"]["unschedulable"] = json!(true);
+        }
+        self.settle();
+    }
+
+    /// Somebody makes a budget that lets no pod go.
+    pub(super) fn block_budgets(&mut self) {
+        let budget = json!({
+            "metadata": { "namespace": "default", "name": "somebodys" },
+            "spec": { "selector": {} },
+            "status": { "disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1 },
+        });
+        self.put_object(BUDGET, budget);
+    }
+
+    /// A host's clock jumps ahead of the others'.
+    pub(super) fn jump_clock(&mut self, host: &str) {
+        self.machine(host).clock_ahead_us = JUMP_US;
+    }
+
+    /// A person replaces slow disks, frees full ones, sets clocks right, and takes budgets and cordons of theirs back.
+    pub fn mend(&mut self) {
+        for machine in self.machines.values_mut() {
+            machine.is_slow = false;
+            machine.is_full = false;
+            machine.clock_ahead_us = 0;
+        }
+        for (_, node) in std::mem::take(&mut self.somebodys_cordons) {
+            if let Some(spec) = self
+                .node_mut(&node)
+                .and_then(|object| object["spec"].as_object_mut())
+            {
+                spec.remove("unschedulable");
+            }
+        }
+        for cluster in &mut self.etcd {
+            cluster.objects.remove(BUDGET);
+        }
+    }
+
+    fn node_mut(&mut self, node: &str) -> Option<&mut Value> {
+        let cluster = self.live_cluster()?;
+        self.etcd
+            .get_mut(cluster)?
+            .objects
+            .get_mut(&node_path(node))
+    }
+
+    /// Notes cordons that quorate did not make, and that one of these was undone though nobody took it back.
+    pub(super) fn look_at_cordons(&mut self) {
+        let Some(cluster) = self.live_cluster() else {
+            return;
+        };
+        let objects = self.etcd.get(cluster).map(|cluster| &cluster.objects);
+        let nodes: Vec<(String, bool, bool)> = objects
+            .into_iter()
+            .flatten()
+            .filter_map(|(path, object)| {
+                let name = path.strip_prefix(node_path("").as_str())?;
+                Some((name.to_owned(), is_cordoned(object), is_ours(object)))
+            })
+            .collect();
+        let of_others = std::mem::take(&mut self.somebodys_cordons);
+        let is_there = |(index, node): &(usize, String)| {
+            *index != cluster || nodes.iter().any(|(name, _, _)| name == node)
+        };
+        let mut kept: BTreeSet<(usize, String)> = of_others.into_iter().filter(is_there).collect();
+        for (name, is_cordoned, is_ours) in nodes {
+            let key = (cluster, name);
+            if is_cordoned && !is_ours {
+                kept.insert(key);
+            } else if !is_cordoned && kept.remove(&key) {
+                self.violate(format!(
+                    "somebody's cordon of {} was undone by somebody else",
+                    key.1
+                ));
+            }
+        }
+        self.somebodys_cordons = kept;
+    }
+}
+
+fn is_cordoned(node: &Value) -> bool {
+    node.pointer("/spec/unschedulable") == Some(&Value::Bool(true))
+}
+
+fn is_ours(node: &Value) -> bool {
+    let annotations = node.pointer("/metadata/annotations");
+    annotations.is_some_and(|annotations| annotations.get(CORDONED_BY).is_some())
+}
