@@ -5,9 +5,14 @@ mod common;
 use std::time::Duration;
 
 use common::{End, Run, stage, tail, with_clock};
+use quorate::backup::seal::Keys;
+use quorate::cluster::restore::Way;
 use quorate::engine::event::{Event, Outcome};
+use quorate::error::Error;
 use quorate::host::simulated::world::World;
-use quorate::operation::rehearse::Stage;
+use quorate::operation::rehearse::{Stage, read};
+use quorate::operation::upgrade::{Intent, Options, Policies, upgrade};
+use quorate::operation::{backup, recover, restore};
 
 const INVENTORY: &str = "tests/data/simulated-external.yaml";
 const DATA: &str = "/var/lib/etcd-external/member/snap/db";
@@ -185,4 +190,91 @@ fn two_more_members_are_added_as_learners_and_restart_no_other() {
         .filter(|line| line.ends_with("running and current"))
         .collect();
     assert_eq!(members.len(), 2, "{members:?}");
+}
+
+/// Where etcd is not the masters' own, what knows only that says so before any host is asked anything.
+#[test]
+fn what_knows_stacked_etcd_only_refuses_with_the_next_command() {
+    let stage = stage(INVENTORY, "provision");
+    let session = &stage.session;
+    let request = restore::Request {
+        store: backup::store(&session.inventory.name, None),
+        keys: Keys::read(&[]).expect("none are keys too"),
+        id: "latest".to_owned(),
+        single: false,
+        confirm: None,
+    };
+    let options = Options {
+        to: session.inventory.kubernetes,
+        intent: Intent::Check,
+        policies: Policies::default(),
+    };
+    let refusals = [
+        (
+            with_clock(restore::restore(session, &request)),
+            "quorate recover",
+        ),
+        (with_clock(restore::abort(session)), "quorate recover"),
+        (with_clock(upgrade(session, &options)), "kubeadm upgrade"),
+        (
+            with_clock(read(session)).map(drop),
+            "Leave `--from-live` out",
+        ),
+    ];
+    for (refusal, next) in refusals {
+        let error = refusal.expect_err("it is refused");
+        assert_eq!(error.code(), 5);
+        let said = said(&error);
+        assert!(
+            said.contains("on etcd1, etcd2, master1: no host was touched"),
+            "{said}"
+        );
+        assert!(said.contains(next), "{said}");
+    }
+    assert!(stage.simulation().world().calls.is_empty());
+}
+
+fn said(error: &Error) -> String {
+    match error {
+        Error::Refused { findings } => findings.join("\n"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What becomes of `recover` after `lost` are dead for good.
+fn recovered(lost: &[&str], way: Way) -> Result<(), Error> {
+    let stage = stage(INVENTORY, "provision");
+    with_clock(async {
+        done(&stage.run().await);
+        for host in lost {
+            stage.simulation().world().power_off(host);
+        }
+        let request = recover::Request {
+            plan: false,
+            confirm: None,
+            way,
+        };
+        let ended = recover::recover(&stage.session, &request).await;
+        assert_eq!(stage.simulation().world().violations, Vec::<String>::new());
+        ended
+    })
+}
+
+#[test]
+fn a_survivor_is_not_made_a_cluster_of_its_own() {
+    for way in [Way::Snapshot, Way::ForceNewCluster] {
+        let error = recovered(&["etcd1", "etcd2"], way).expect_err("quorum is lost");
+        assert_eq!(error.code(), 5, "{}", said(&error));
+    }
+    let error = recovered(&["etcd1"], Way::ForceNewCluster).expect_err("quorum is there");
+    assert!(
+        said(&error).contains("stacked on the masters only"),
+        "{}",
+        said(&error)
+    );
+}
+
+#[test]
+fn a_dead_member_is_removed() {
+    recovered(&["etcd2"], Way::Snapshot).expect("it is removed");
 }

@@ -35,9 +35,9 @@ fn scenes() -> impl Iterator<Item = Scene> {
         operation,
         inventory: INVENTORY,
     });
-    let external = Operation::find("provision").map(|operation| Scene {
-        operation,
+    let external = ["provision", "backup"].map(|name| Scene {
         inventory: EXTERNAL,
+        ..Scene::of(name)
     });
     let operation = std::env::var("QUORATE_OPERATION").ok();
     let topology = std::env::var("QUORATE_TOPOLOGY").ok();

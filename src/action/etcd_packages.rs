@@ -27,8 +27,7 @@ echo "etcdctl $(etcdctl version 2>/dev/null | sed -n 's/^etcdctl version: *//p')
 
 /// etcd and etcdctl of the external etcd, from the distribution, a mirror, or preinstalled and only looked at.
 ///
-/// Another version is replaced only on a host that is no member yet: changing a member's version is what
-/// `quorate upgrade` does.
+/// Another version is replaced only on a host that is no member yet: a member's version is not changed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct EtcdPackages {}
@@ -155,7 +154,7 @@ fn refuse_of_member(cx: &Context<'_>, name: &str, version: &str, wanted: &str) -
             "{host} is a member of etcd with {name} {}, and the inventory wants {wanted}",
             crate::text::escape(version)
         ),
-        help: "name in the inventory the version that the members run".to_owned(),
+        help: "a member's version is not changed yet: name in the inventory the one that the members run (`quorate status` shows it)".to_owned(),
     })
 }
 

@@ -194,14 +194,21 @@ impl Session {
         }
     }
 
-    /// Refuses an operation that does not know an etcd of its own cluster yet.
-    fn needs_stacked_etcd(&self, operation: &str) -> Result<(), Error> {
-        match self.inventory.etcd {
-            EtcdTopology::Stacked => Ok(()),
-            EtcdTopology::External(_) => Err(Error::refused(format!(
-                "`quorate {operation}` knows etcd stacked on the masters only, and the inventory has it as a cluster of its own"
-            ))),
+    /// Refuses an operation that does not know an etcd of its own cluster yet; `instead` says what does.
+    fn needs_stacked_etcd(&self, operation: &str, instead: &str) -> Result<(), Error> {
+        if self.inventory.etcd == EtcdTopology::Stacked {
+            return Ok(());
         }
+        let places = self.inventory.etcd_places();
+        let hosts: Vec<&str> = places
+            .iter()
+            .map(|place| place.node.name.as_str())
+            .collect();
+        Err(Error::refused(format!(
+            "`quorate {operation}` knows etcd stacked on the masters only, and the inventory has it as a cluster of its own on {}: \
+             no host was touched. {instead}",
+            hosts.join(", ")
+        )))
     }
 
     /// Everything that a plan and its preflight want read, per host.

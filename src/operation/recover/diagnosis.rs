@@ -168,6 +168,13 @@ impl Site<'_> {
         if matches!(proposal, Proposal::Survivor(_)) {
             return Ok(());
         }
+        if self.plane.external.is_some() {
+            return Err(format!(
+                "--force-new-cluster knows etcd stacked on the masters only, and the inventory has it as a cluster of its own ({}): \
+                 nothing was touched. `quorate recover` without it says what can be done",
+                self.arithmetic(&[]).join(", ")
+            ));
+        }
         Err(format!(
             "--force-new-cluster makes one member forget all others, and here quorum is not lost for good ({}): leave it out",
             self.arithmetic(&[]).join(", ")
@@ -313,8 +320,8 @@ impl Site<'_> {
         }
         if self.plane.external.is_some() {
             return Proposal::Refuse(format!(
-                "etcd has lost its quorum, and of {voters} members only {} have their data ({}): bring the others back; a cluster \
-                 of its own is not yet made from one survivor",
+                "etcd has lost its quorum, and of {voters} members only {} have their data ({}): an etcd of its own is not yet \
+                 made from one survivor. Bring the hosts of the others back with their disks, then run this again",
                 with_data.len(),
                 with_data.join(", ")
             ));
@@ -328,7 +335,8 @@ impl Site<'_> {
     fn silent(&self) -> Proposal {
         match self.with_data().as_slice() {
             [] if self.plane.external.is_some() => Proposal::Refuse(
-                "no member of etcd that answers has data: a cluster of its own is not yet restored from a backup"
+                "no member of etcd that answers has data, and an etcd of its own is not yet restored from a backup. Bring a host \
+                 back with its disk and run this again, or restore a backup's snapshot by hand with `etcdctl snapshot restore`"
                     .to_owned(),
             ),
             [] if self.plane.unread.is_empty() => Proposal::Restore,

@@ -115,9 +115,11 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
     }
 }
 
-/// A master that answered and fell silent while it was read may be back in a moment: it must not be counted among the lost.
+/// A host that answered and fell silent while it was read may be back in a moment: it must not be counted among the lost.
 fn refuse_fallen_silent(hosts: &Hosts, plane: &Plane<'_>) -> Result<(), Error> {
-    let fallen = plane.unread.iter().find(|name| hosts.get(name).is_some());
+    let seats = plane.external.iter().flat_map(|seats| &seats.unread);
+    let mut unread = plane.unread.iter().chain(seats);
+    let fallen = unread.find(|name| hosts.get(name).is_some());
     fallen.map_or(Ok(()), |name| {
         Err(Error::refused(format!(
             "{name} answered, and fell silent while it was read: run this again"

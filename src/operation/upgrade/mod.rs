@@ -125,7 +125,11 @@ impl FromStr for AtOnce {
 /// Reads, gates, plans, asks, upgrades hop by hop, reads back.
 pub async fn upgrade(session: &Session, options: &Options) -> Result<(), Error> {
     let begun = Instant::now();
-    session.needs_stacked_etcd("upgrade")?;
+    session.needs_stacked_etcd(
+        "upgrade",
+        "Until it does, upgrade the masters one at a time with `kubeadm upgrade`, which leaves such an etcd alone; \
+         `quorate status` shows what each host runs",
+    )?;
     refuse_nonsense(session, options)?;
     let target = at(session, options.to);
     let whole = plan::of_hop(&target, &options.policies)?;
