@@ -10,7 +10,7 @@ use quorate::cluster::restore::Way;
 use quorate::engine::event::{Event, Outcome};
 use quorate::error::Error;
 use quorate::host::simulated::world::World;
-use quorate::operation::rehearse::{Stage, read};
+use quorate::operation::rehearse::{Operation, Reference, Search, Stage, attempt, read};
 use quorate::operation::upgrade::{Intent, Options, Policies, upgrade};
 use quorate::operation::{backup, recover, restore};
 
@@ -127,6 +127,18 @@ fn members_that_were_all_stopped_are_started_together() {
                 .active = false;
         }
     });
+}
+
+/// The package has its unit start at boot; a member that began so would have data and no mark of whose it is.
+#[test]
+fn a_boot_before_the_first_start_begins_no_member() {
+    let mut stage = stage(INVENTORY, "provision");
+    let operation = Operation::find("provision").expect("there");
+    let reference = Reference::new(&mut stage, operation).expect("it converges without a fault");
+    let fault = "master1:power-cut@etcd-start".parse().expect("a fault");
+    let outcome = attempt(&mut stage, &reference, &[fault], Search::Nothing);
+    assert_eq!(outcome.broken, None);
+    assert!(outcome.unmet.is_empty(), "{:?}", outcome.unmet);
 }
 
 #[test]

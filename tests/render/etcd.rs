@@ -62,16 +62,18 @@ fn a_member_that_was_added_says_so() {
 }
 
 #[test]
-fn a_unit_does_not_start_a_member_without_its_data() {
+fn a_unit_starts_no_member_but_one_with_data_or_one_that_is_begun() {
     let unit = Cluster::load(SAMPLE).render("etcd/etcd.service", "etcd1");
-    assert!(
-        unit.contains("\nConditionPathExists=|!/etc/etcd/membership\n"),
-        "{unit}"
-    );
-    assert!(
-        unit.contains("\nConditionPathExists=|/data/etcd/member\n"),
-        "{unit}"
-    );
+    let conditions: Vec<&str> = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("ConditionPathExists="))
+        .collect();
+    let any_of = [
+        "|/etc/etcd/founding",
+        "|/etc/etcd/joining",
+        "|/data/etcd/member",
+    ];
+    assert_eq!(conditions, [&["/etc/etcd/etcd.yaml"], &any_of[..]].concat());
 }
 
 #[test]

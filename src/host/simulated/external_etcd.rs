@@ -48,8 +48,12 @@ fn setting(machine: &Machine, key: &str) -> Option<String> {
 
 /// What the unit's conditions say.
 pub(super) fn may_start(machine: &Machine) -> bool {
-    let has_data = machine.files.has(&data_path(machine));
-    machine.files.has(CONFIG) && (has_data || !machine.files.has(MEMBERSHIP))
+    let data = data_path(machine);
+    let begins_or_has_begun = [FOUNDING, JOINING, &data];
+    machine.files.has(CONFIG)
+        && begins_or_has_begun
+            .iter()
+            .any(|path| machine.files.has(path))
 }
 
 impl World {
