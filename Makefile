@@ -41,9 +41,10 @@ rehearse: release
 	  $(RELEASE) rehearse $$operation -i tests/data/simulated.yaml --faults random --seeds 10000 || exit 1; \
 	done
 
-## The lab test with the parts that `make test` leaves out: backup, restore, recovery and upgrade of the real cluster.
+## The lab test with the parts that `make test` leaves out: backup, restore, recovery and upgrade of the real cluster, and an
+## etcd of its own.
 lab-parts: tools
-	QUORATE_PART=backup,recover,upgrade $(CARGO) test --locked $(ALL) --test lab -- --nocapture
+	QUORATE_PART=backup,recover,upgrade,external $(CARGO) test --locked $(ALL) --test lab -- --nocapture
 
 ## Long repetitions: a real provision killed at twenty random moments.
 soak: tools

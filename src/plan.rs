@@ -1,5 +1,6 @@
 //! A plan: a playbook and an inventory multiplied out. A pure value with a digest: no network, no clock.
 
+use crate::action::Action as _;
 use crate::engine::event::TaskId;
 use crate::inventory::select::Selector;
 use crate::inventory::{Inventory, Node};
@@ -17,7 +18,7 @@ pub struct Plan {
 /// A play with its hosts.
 #[derive(Debug, Clone)]
 pub struct PlannedPlay {
-    /// Its number in the playbook, from 1.
+    /// Its number among the plays that have hosts, from 1.
     pub number: usize,
     /// Its name.
     pub name: String,
@@ -57,7 +58,7 @@ impl Plan {
         on: &Selector,
     ) -> Result<Self, PlaybookError> {
         let mut plays = Vec::new();
-        for (index, play) in playbook.plays.iter().enumerate() {
+        for play in &playbook.plays {
             let selector = Selector::parse(&play.hosts).map_err(|error| PlaybookError::Hosts {
                 path: playbook.name.clone(),
                 play: play.name.clone(),
@@ -71,14 +72,20 @@ impl Plan {
                 })
                 .map(|node| node.name.clone())
                 .collect();
-            if !hosts.is_empty() {
+            let steps: Vec<Step> = play
+                .steps
+                .iter()
+                .filter(|step| step.action.concerns(inventory))
+                .cloned()
+                .collect();
+            if !hosts.is_empty() && !steps.is_empty() {
                 plays.push(PlannedPlay {
-                    number: index + 1,
+                    number: plays.len() + 1,
                     name: play.name.clone(),
                     strategy: play.strategy,
                     hosts,
                     at_once: 1,
-                    steps: play.steps.clone(),
+                    steps,
                 });
             }
         }

@@ -9,8 +9,8 @@ use crate::action::{Context, Fleet};
 use crate::host::facts::Machine;
 use crate::host::probe::Readings;
 use crate::inventory::{
-    Audit, Cni, Containerd, Images, Inventory, Kubeadm, LoadBalancer, Network, Node, PackageSource,
-    Role, SshSettings, Vip,
+    Audit, Cni, Containerd, EtcdTopology, Images, Inventory, Kubeadm, LoadBalancer, Network, Node,
+    PackageSource, Role, SshSettings, Vip,
 };
 use crate::template::Templates;
 
@@ -118,6 +118,7 @@ pub(crate) fn inventory() -> Inventory {
         kubelet: serde_json::Map::new(),
         kube_proxy: serde_json::Map::new(),
         kubeadm: Kubeadm::default(),
+        etcd: EtcdTopology::Stacked,
         load_balancer: LoadBalancer {
             max_connections: 8000,
             stats_user: "quorate".to_owned(),
@@ -147,6 +148,7 @@ fn nodes() -> Vec<Node> {
         taints: None,
         tags: Vec::new(),
         weight: 100,
+        etcd: None,
         ssh: SshSettings::default(),
     })
     .collect()

@@ -27,9 +27,26 @@ fn name(action: &AnyAction) -> String {
     fields.keys().next().expect("one").clone()
 }
 
+/// An etcd of its own.
+const EXTERNAL: &str = "tests/data/simulated-external.yaml";
+
 #[test]
 fn a_bare_host_needs_every_action() {
+    let known: Vec<&str> = HOLDS_AT_FIRST.iter().map(|(name, _)| *name).collect();
     let bench = Bench::new("provision");
+    assert_eq!(holding(&bench), known, "what holds on a bare host");
+    // Members that begin with the cluster are `etcd-found`'s.
+    let with_member = [
+        "control-plane-config",
+        "etcd-member",
+        "no-join-material",
+        "registries",
+    ];
+    assert_eq!(holding(&Bench::on(EXTERNAL, "provision")), with_member);
+}
+
+/// The actions that hold before anything was done.
+fn holding(bench: &Bench) -> Vec<String> {
     let simulation = bench.simulation();
     let hosts = simulation.hosts();
     let reader = Reader::new(&hosts);
@@ -50,18 +67,17 @@ fn a_bare_host_needs_every_action() {
             *needed.entry(name(&step.action)).or_default() |= is_pending;
         }
     }
-    let holds: Vec<&str> = needed
-        .iter()
-        .filter(|(_, needed)| !**needed)
-        .map(|(name, _)| name.as_str())
-        .collect();
-    let known: Vec<&str> = HOLDS_AT_FIRST.iter().map(|(name, _)| *name).collect();
-    assert_eq!(holds, known, "what holds on a bare host");
+    let holds = needed.into_iter().filter(|(_, needed)| !needed);
+    holds.map(|(name, _)| name).collect()
 }
 
 #[test]
 fn what_was_applied_is_proved_and_not_applied_again() {
-    let bench = Bench::new("provision");
+    proved_once(&Bench::new("provision"));
+    proved_once(&Bench::on(EXTERNAL, "provision"));
+}
+
+fn proved_once(bench: &Bench) {
     with_clock(async {
         let first = bench.run().await;
         assert!(
@@ -100,7 +116,28 @@ fn what_was_applied_is_proved_and_not_applied_again() {
 
 #[test]
 fn every_action_changed_something_somewhere() {
-    let bench = Bench::new("provision");
+    // Nothing registers a registry, leaves join material or changes the configuration in a clean run, and a simulated Node is
+    // ready at once.
+    let known = [
+        "control-plane-config",
+        "no-join-material",
+        "node-ready",
+        "registries",
+    ];
+    assert_eq!(idle(&Bench::new("provision")), known);
+    // Nor does a member go missing.
+    let with_member = [
+        "control-plane-config",
+        "etcd-member",
+        "no-join-material",
+        "node-ready",
+        "registries",
+    ];
+    assert_eq!(idle(&Bench::on(EXTERNAL, "provision")), with_member);
+}
+
+/// The actions that changed nothing in a clean run.
+fn idle(bench: &Bench) -> Vec<String> {
     let run = with_clock(bench.run());
     assert!(matches!(run.end, End::Done { .. }), "{:?}", run.end);
     let outcomes = outcomes(&run);
@@ -113,22 +150,8 @@ fn every_action_changed_something_somewhere() {
             *changed.entry(name(&step.action)).or_default() |= is_changed;
         }
     }
-    let idle: Vec<&String> = changed
-        .iter()
-        .filter(|(_, changed)| !**changed)
-        .map(|(name, _)| name)
-        .collect();
-    // Nothing registers a registry, leaves join material or changes the configuration in a clean run, and a simulated Node is
-    // ready at once.
-    assert_eq!(
-        idle,
-        [
-            "control-plane-config",
-            "no-join-material",
-            "node-ready",
-            "registries"
-        ]
-    );
+    let idle = changed.into_iter().filter(|(_, changed)| !changed);
+    idle.map(|(name, _)| name).collect()
 }
 
 fn outcomes(run: &Run) -> BTreeMap<String, Outcome> {

@@ -10,6 +10,8 @@
 #[path = "render/support.rs"]
 mod support;
 
+#[path = "render/etcd.rs"]
+mod etcd;
 #[path = "render/haproxy.rs"]
 mod haproxy;
 #[path = "render/keepalived.rs"]

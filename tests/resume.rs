@@ -3,7 +3,7 @@
 //! Every operation that can be rehearsed is tried. The connection is lost at every single call, before and after its effect;
 //! power cuts and dying operators are tried at some calls and steps of jobs. `QUORATE_STRIDE` (default 5) says at how many:
 //! the smaller, the more. `QUORATE_SEEDS` says how many schedules of several random faults are tried beside (default 100).
-//! `QUORATE_OPERATION` names the only one to try. Of `restore-blank` and `recover-survivor` every fourth case of one fault is
+//! `QUORATE_OPERATION` names the only one to try, `QUORATE_TOPOLOGY` the only topology (`stacked`, `external`). Of `restore-blank` and `recover-survivor` every fourth case of one fault is
 //! tried, and no random schedule: one of 25 for the latter leaves work to the run after, which is not mended yet.
 //! `make rehearse` tries all of it with the release build.
 
@@ -16,57 +16,113 @@ use quorate::host::command::{Command, Script};
 use quorate::host::simulated::faults::{Fault, What, When};
 use quorate::host::simulated::record::{Call, Kind};
 use quorate::operation::rehearse::{
-    OPERATIONS, Operation, Outcome, Reference, Search, attempt, every, random, try_all,
+    OPERATIONS, Operation, Outcome, Reference, Search, Stage, attempt, every, random, try_all,
 };
 
 const INVENTORY: &str = "tests/data/simulated.yaml";
+
+/// etcd as a cluster of its own.
+const EXTERNAL: &str = "tests/data/simulated-external.yaml";
 
 fn number(variable: &str, default: usize) -> usize {
     let value = std::env::var(variable).ok();
     value.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn operations() -> impl Iterator<Item = &'static Operation> {
-    let wanted = std::env::var("QUORATE_OPERATION").ok();
-    OPERATIONS.iter().filter(move |operation| {
-        wanted
-            .as_deref()
-            .is_none_or(|wanted| wanted == operation.name)
+/// Every operation on the stacked topology, and those that know the external one.
+fn scenes() -> impl Iterator<Item = Scene> {
+    let stacked = OPERATIONS.iter().map(|operation| Scene {
+        operation,
+        inventory: INVENTORY,
+    });
+    let external = ["provision", "backup"].map(|name| Scene {
+        inventory: EXTERNAL,
+        ..Scene::of(name)
+    });
+    let operation = std::env::var("QUORATE_OPERATION").ok();
+    let topology = std::env::var("QUORATE_TOPOLOGY").ok();
+    stacked.chain(external).filter(move |scene| {
+        let is_wanted =
+            |wanted: &Option<String>, own: &str| wanted.as_deref().is_none_or(|it| it == own);
+        is_wanted(&operation, scene.operation.name) && is_wanted(&topology, scene.topology())
     })
 }
 
-/// An operation that meets something unusual is mostly made of calls that the usual ones try already.
-fn is_usual(operation: &Operation) -> bool {
-    !operation.name.contains('-')
+/// An operation on the hosts of an inventory.
+#[derive(Clone, Copy)]
+struct Scene {
+    operation: &'static Operation,
+    inventory: &'static str,
 }
 
-fn reference(operation: &Operation) -> Reference {
-    let mut stage = stage(INVENTORY, operation.name);
-    Reference::new(&mut stage, operation).unwrap_or_else(|error| panic!("{error}"))
+impl Scene {
+    fn of(operation: &str) -> Self {
+        Self {
+            operation: Operation::find(operation).expect("there"),
+            inventory: INVENTORY,
+        }
+    }
+
+    fn topology(self) -> &'static str {
+        if self.inventory == EXTERNAL {
+            "external"
+        } else {
+            "stacked"
+        }
+    }
+
+    /// An operation that meets something unusual is mostly made of calls that the usual ones try already.
+    fn is_usual(self) -> bool {
+        !self.operation.name.contains('-')
+    }
+
+    fn stage(self) -> Stage {
+        stage(self.inventory, self.operation.name)
+    }
+
+    fn reference(self) -> Reference {
+        let mut stage = self.stage();
+        Reference::new(&mut stage, self.operation).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What broke, and the command that replays it.
+    fn shown(self, outcome: &Outcome) -> String {
+        let start = format!(
+            "quorate rehearse {} -i {}",
+            self.operation.name, self.inventory
+        );
+        let command = outcome
+            .faults
+            .iter()
+            .fold(start, |line, fault| format!("{line} --fault '{fault}'"));
+        let why = outcome.broken.as_deref().unwrap_or_default();
+        format!("{command}\n    {why}")
+    }
 }
 
 /// Tries cases and fails with what broke, each with the command that replays it.
 fn try_cases(
-    operation: &'static Operation,
+    scene: Scene,
     reference: &Reference,
     what: &str,
     case: &(dyn Fn(usize) -> Vec<Fault> + Sync),
     count: usize,
 ) {
     let began = Instant::now();
-    let broken = try_all(&session(INVENTORY), operation, reference, case, count, 8)
+    let Scene {
+        operation,
+        inventory,
+    } = scene;
+    let broken = try_all(&session(inventory), operation, reference, case, count, 8)
         .unwrap_or_else(|error| panic!("{error}"));
     println!(
-        "{}: {count} cases of {what}, {} calls, {:.0} s",
+        "{} ({}): {count} cases of {what}, {} calls, {:.0} s",
         operation.name,
+        scene.topology(),
         reference.calls.len(),
         began.elapsed().as_secs_f64()
     );
-    let shown: Vec<String> = broken
-        .iter()
-        .take(25)
-        .map(|it| shown(operation, it))
-        .collect();
+    let shown: Vec<String> = broken.iter().take(25).map(|it| scene.shown(it)).collect();
     assert!(
         broken.is_empty(),
         "{} of {count} cases:\n{}",
@@ -75,21 +131,12 @@ fn try_cases(
     );
 }
 
-fn shown(operation: &Operation, outcome: &Outcome) -> String {
-    let start = format!("quorate rehearse {} -i {INVENTORY}", operation.name);
-    let command = outcome
-        .faults
-        .iter()
-        .fold(start, |line, fault| format!("{line} --fault '{fault}'"));
-    let why = outcome.broken.as_deref().unwrap_or_default();
-    format!("{command}\n    {why}")
-}
-
 #[test]
 fn a_run_without_faults_keeps_every_promise() {
-    for operation in operations() {
-        let reference = reference(operation);
-        let mut stage = stage(INVENTORY, operation.name);
+    for scene in scenes() {
+        let operation = scene.operation;
+        let reference = scene.reference();
+        let mut stage = scene.stage();
         let outcome = attempt(&mut stage, &reference, &[], Search::Secrets);
         assert_eq!(outcome.broken, None, "{}", operation.name);
         assert_eq!(outcome.runs.len(), 1, "{}", operation.name);
@@ -103,48 +150,54 @@ fn a_run_without_faults_keeps_every_promise() {
 
 #[test]
 fn a_fault_at_any_remote_call_is_made_good_by_running_again() {
-    for operation in operations() {
-        let reference = reference(operation);
+    for scene in scenes() {
+        let reference = scene.reference();
         let cases = every(&reference.calls, number("QUORATE_STRIDE", 5));
-        let share = if is_usual(operation) { 1 } else { 4 };
+        let share = if scene.is_usual() { 1 } else { 4 };
         let count = cases.len().div_ceil(share);
         let apart = cases.len() / count.max(1);
         let case = |index: usize| cases.get(index * apart).cloned().unwrap_or_default();
-        try_cases(operation, &reference, "one fault", &case, count);
+        try_cases(scene, &reference, "one fault", &case, count);
     }
 }
 
 #[test]
 fn several_faults_at_random_are_made_good_by_running_again() {
-    for operation in operations().filter(|it| is_usual(it)) {
-        let reference = reference(operation);
+    for scene in scenes().filter(|it| it.is_usual()) {
+        let reference = scene.reference();
         let case = |index: usize| random(index as u64, &reference.calls);
         let count = number("QUORATE_SEEDS", 100);
-        try_cases(operation, &reference, "several faults", &case, count);
+        try_cases(scene, &reference, "several faults", &case, count);
     }
 }
 
 /// Finding out that nothing is left to do costs one round trip per host.
 #[test]
 fn a_run_that_changes_nothing_reads_each_host_once() {
-    for name in ["provision", "upgrade"] {
-        let reference = reference(Operation::find(name).expect("there"));
+    let external = Scene {
+        inventory: EXTERNAL,
+        ..Scene::of("provision")
+    };
+    for scene in [Scene::of("provision"), Scene::of("upgrade"), external] {
+        let name = (scene.operation.name, scene.topology());
+        let reference = scene.reference();
         let mut hosts: Vec<&str> = reference.idle.iter().map(|it| it.host.as_str()).collect();
         hosts.sort_unstable();
-        assert_eq!(hosts.len(), session(INVENTORY).inventory.nodes.len());
+        let nodes = session(scene.inventory).inventory.nodes.len();
+        assert_eq!(hosts.len(), nodes, "{name:?}");
         hosts.dedup();
-        assert_eq!(hosts.len(), reference.idle.len(), "{name}");
+        assert_eq!(hosts.len(), reference.idle.len(), "{name:?}");
         let is_probe = |call: &Call| call.kind == Kind::Probe;
-        assert!(reference.idle.iter().all(is_probe), "{name}");
+        assert!(reference.idle.iter().all(is_probe), "{name:?}");
     }
 }
 
 /// A check that cannot fail proves nothing: a broken world is called broken.
 #[test]
 fn a_broken_promise_is_noticed() {
-    let operation = Operation::find("provision").expect("there");
-    let mut reference = reference(operation);
-    let mut stage = stage(INVENTORY, operation.name);
+    let scene = Scene::of("provision");
+    let mut reference = scene.reference();
+    let mut stage = scene.stage();
     let violation = "two of something".to_owned();
     reference.begins.violations.push(violation.clone());
     let outcome = attempt(&mut stage, &reference, &[], Search::Nothing);
@@ -252,9 +305,9 @@ fn each_invariant_notices_its_breach() {
 /// Two operators start the same operation at the same time: one holds the lock, the other one is told so, and all is well.
 #[test]
 fn a_second_operator_is_refused_while_the_first_one_works() {
-    let operation = Operation::find("provision").expect("there");
-    let reference = reference(operation);
-    let mut stage = stage(INVENTORY, operation.name);
+    let scene = Scene::of("provision");
+    let reference = scene.reference();
+    let mut stage = scene.stage();
     let fault = "master1:second-operator@kubeadm-init"
         .parse()
         .expect("a fault");
@@ -265,9 +318,9 @@ fn a_second_operator_is_refused_while_the_first_one_works() {
 
 #[test]
 fn an_operator_who_dies_is_noticed_as_dead() {
-    let operation = Operation::find("provision").expect("there");
-    let reference = reference(operation);
-    let mut stage = stage(INVENTORY, operation.name);
+    let scene = Scene::of("provision");
+    let reference = scene.reference();
+    let mut stage = scene.stage();
     let fault: Fault = "master1:operator-dies@kubeadm-init+3"
         .parse()
         .expect("a fault");

@@ -137,6 +137,7 @@ fn the_inventory_that_vagrant_writes_is_one_that_quorate_takes() {
 fn section(role: Role) -> &'static str {
     match role {
         Role::LoadBalancer => "lb",
+        Role::Etcd => "etcd",
         Role::Master => "masters",
         Role::Worker => "workers",
     }

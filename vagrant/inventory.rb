@@ -7,7 +7,7 @@ class Inventory
   # One machine.
   Host = Struct.new(:name, :role, :address)
 
-  ROLES = %w[lb masters workers].freeze
+  ROLES = %w[lb etcd masters workers].freeze
   RANGE = /\A(?<before>[^\[]*)\[(?<first>\d+)-(?<last>\d+)\](?<after>.*)\z/
 
   def initialize(path)
@@ -15,10 +15,10 @@ class Inventory
     @data = YAML.safe_load(File.read(@path), aliases: true)
   end
 
-  # All machines: load balancers, masters, workers, each in the order of the file.
+  # All machines: load balancers, etcd's own, masters, workers, each in the order of the file.
   def hosts
     ROLES.flat_map do |role|
-      (@data[role] || {}).flat_map { |name, value| expand(role, name, value) }
+      listed(role).flat_map { |name, value| expand(role, name, value) }
     end
   end
 
@@ -35,6 +35,16 @@ class Inventory
   end
 
   private
+
+  # Of etcd's members those that are machines of their own: the others are masters, and have no address here.
+  def listed(role)
+    return @data[role] || {} unless role == "etcd"
+
+    members = @data.dig("etcd", "hosts")
+    return {} unless members.is_a?(Hash)
+
+    members.reject { |_, value| value.nil? || (value.is_a?(Hash) && !value.key?("address")) }
+  end
 
   def expand(role, name, value)
     address = value.is_a?(Hash) ? value.fetch("address") : value

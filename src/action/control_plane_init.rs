@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use super::cluster_ca::{self, ON_LOAD_BALANCERS};
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::etcd::{client_url, peer_url};
+use crate::cluster::etcd_member::Seat;
 use crate::cluster::join::{Token, extras};
 use crate::cluster::kubeadm::{self, Start};
 use crate::cluster::plane::{Member, Plane};
 use crate::cluster::report::{self, Has};
 use crate::cluster::survey::{self, Look};
 use crate::host::probe::Probe;
-use crate::inventory::Role;
+use crate::inventory::{EtcdTopology, Role};
 
 /// How long `kubeadm init` may take: images may have to be pulled.
 const DEADLINE: Duration = Duration::from_secs(1200);
@@ -58,13 +59,17 @@ impl Founding {
             return Err(unreadable("no master"));
         };
         refuse_foreign_data(plane)?;
+        refuse_used_etcd(plane)?;
         Ok(Self::By(first.node.name.clone(), Start::Fresh))
     }
 }
 
 /// Whether an init stopped half-way: it left its mark, or a CA with its key and nothing that ever ran, on any master.
 fn is_half_done(master: &Member<'_>, plane: &Plane<'_>) -> bool {
-    let founded = |member: &Member<'_>| member.report.has(Has::EtcdData) || member.is_living();
+    let founded = |member: &Member<'_>| match plane.external {
+        None => member.report.has(Has::EtcdData) || member.is_living(),
+        Some(_) => !member.is_bare(),
+    };
     if master.report.has(Has::Founding) || master.jobs.contains(&"kubeadm-init") {
         return true;
     }
@@ -115,7 +120,7 @@ fn unreadable(name: &str) -> ActionError {
 fn refuse_orphans(cx: &Context<'_>) -> Result<(), ActionError> {
     for node in &cx.inventory.nodes {
         let (ca, path) = match node.role {
-            Role::Master => continue,
+            Role::Master | Role::Etcd => continue,
             Role::LoadBalancer => (cluster_ca::known_to(cx, &node.name), ON_LOAD_BALANCERS),
             Role::Worker => {
                 let worker = Member::read(node, cx.fleet.of(&node.name));
@@ -151,6 +156,20 @@ fn refuse_foreign_data(plane: &Plane<'_>) -> Result<(), ActionError> {
             master.node.name
         ),
         help: "restore /etc/kubernetes/pki from a backup; or, if that data is worth nothing, move it away: `mv /var/lib/etcd/member /root/`".to_owned(),
+    })
+}
+
+/// Refuses to found a cluster in an external etcd that holds another one's objects already. One that nobody has written to is
+/// at revision 1.
+fn refuse_used_etcd(plane: &Plane<'_>) -> Result<(), ActionError> {
+    let seats = plane.external.iter().flat_map(|seats| &seats.seats);
+    let revision = |seat: &Seat<'_>| Some((seat.node.name.clone(), seat.etcd.as_ref()?.revision));
+    let Some((name, revision)) = seats.filter_map(revision).find(|(_, revision)| *revision > 1) else {
+        return Ok(());
+    };
+    Err(ActionError::Unsafe {
+        why: format!("etcd holds data already ({name} is at revision {revision}), but no master holds the CA of its cluster"),
+        help: "restore /etc/kubernetes/pki on a master from a backup; or, if that cluster is gone for good, give etcd new data directories (`etcd: { data-directory: … }`)".to_owned(),
     })
 }
 
@@ -228,13 +247,22 @@ async fn init(effect: &Effect<'_>, start: Start) -> Result<Token, ActionError> {
     Ok(token)
 }
 
+/// Which etcd a master works with, for a change's summary.
+pub(crate) fn with_etcd(cx: &Context<'_>) -> String {
+    let (name, address) = (&cx.node.name, cx.node.address);
+    match cx.inventory.etcd {
+        EtcdTopology::Stacked => format!("with etcd member {name} ({}, {})", client_url(address), peer_url(address)),
+        EtcdTopology::External(_) => {
+            let places = cx.inventory.etcd_places();
+            let names: Vec<&str> = places.iter().map(|place| place.node.name.as_str()).collect();
+            format!("with the etcd of {}", names.join(", "))
+        }
+    }
+}
+
 fn change(cx: &Context<'_>, start: Start) -> Change {
     let name = &cx.node.name;
-    let what = format!(
-        "with etcd member {name} ({}, {})",
-        client_url(cx.node.address),
-        peer_url(cx.node.address)
-    );
+    let what = with_etcd(cx);
     let change = match start {
         Start::Fresh => Change::new(format!("found the cluster {} on {name}, {what}", cx.inventory.name)),
         Start::Continued => Change::new(format!("finish founding the cluster {} on {name}, {what}", cx.inventory.name))

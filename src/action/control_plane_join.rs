@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::ca::Ca;
-use crate::cluster::etcd::{self, Member as EtcdMember, MemberId, client_url, peer_url};
+use crate::cluster::etcd::{self, Member as EtcdMember, MemberId};
 use crate::cluster::join;
 use crate::cluster::kubeadm;
 use crate::cluster::master::{MasterState, Settling};
@@ -22,9 +22,9 @@ use crate::cluster::survey::{self, Look};
 use crate::host::Host;
 use crate::host::command::{Command, Script};
 use crate::host::probe::Probe;
-use crate::inventory::Role;
+use crate::inventory::{EtcdTopology, Role};
 
-use super::control_plane_init::Founding;
+use super::control_plane_init::{Founding, with_etcd};
 
 /// A kubelet that was restarted may look at its static pods anew, and the apiserver be away for a moment.
 const FLAPS: Duration = Duration::from_secs(60);
@@ -132,13 +132,11 @@ fn is_founder(cx: &Context<'_>, plane: &Plane<'_>) -> bool {
 }
 
 fn change(cx: &Context<'_>) -> Change {
-    let (name, address) = (&cx.node.name, cx.node.address);
-    Change::new(format!(
-        "join {name} to the control plane, with etcd member {name} ({}, {})",
-        client_url(address),
-        peer_url(address)
-    ))
-    .without_way_back("etcd counts it as a member from here on")
+    let change = Change::new(format!("join {} to the control plane, {}", cx.node.name, with_etcd(cx)));
+    match cx.inventory.etcd {
+        EtcdTopology::Stacked => change.without_way_back("etcd counts it as a member from here on"),
+        EtcdTopology::External(_) => change,
+    }
 }
 
 /// What a bare host's earlier life left with the others.
@@ -146,6 +144,9 @@ fn leftovers(cx: &Context<'_>, plane: &Plane<'_>, change: Change) -> Change {
     let (Etcd::Living(cluster) | Etcd::NoQuorum(cluster)) = plane.etcd() else {
         return change;
     };
+    if plane.external.is_some() {
+        return change;
+    }
     match cluster.members.at(cx.node.address) {
         Some(member) => change.found(format!(
             "etcd lists a member {} ({}) that {} knows nothing of: it is removed",
@@ -177,9 +178,11 @@ fn foreign(cx: &Context<'_>, why: String) -> ActionError {
 
 /// Cleans what earlier attempts left, waits until etcd is whole, joins, and waits until the new member is.
 async fn clean_and_join(effect: &Effect<'_>, own: &Member<'_>) -> Result<(), ActionError> {
-    let cluster = living_without_us(effect).await?;
-    if let Some(member) = cluster.members.at(effect.cx.node.address) {
-        remove_member(effect, &cluster, member).await?;
+    if effect.cx.inventory.etcd == EtcdTopology::Stacked {
+        let cluster = living_without_us(effect).await?;
+        if let Some(member) = cluster.members.at(effect.cx.node.address) {
+            remove_member(effect, &cluster, member).await?;
+        }
     }
     if !own.is_bare() {
         (effect.note)(format!("resetting {}", effect.cx.node.name));
@@ -246,7 +249,7 @@ async fn remove_member(effect: &Effect<'_>, cluster: &Cluster, member: &EtcdMemb
         })?;
     let survivor = survivor(effect, cluster, member.id).ok_or_else(|| no_quorum(effect, cluster))?;
     (effect.note)(format!("found etcd member {} ({}) of an earlier join: removed", member.label(), member.id));
-    let output = survivor.succeed(&Command::script(etcd::remove_script(member.id))).await?.text();
+    let output = survivor.succeed(&Command::script(etcd::remove_script(member.id, &effect.cx.inventory.etcd))).await?.text();
     let id = member.id;
     survey::until(effect, "the removal of the etcd member", WHOLE, |plane, _| {
         Ok(match plane.etcd() {
@@ -294,6 +297,9 @@ async fn whole(effect: &Effect<'_>) -> Result<(), ActionError> {
 
 /// A member that never started, of a master that was read and runs no join.
 fn orphan(plane: &Plane<'_>, cluster: &Cluster) -> Option<EtcdMember> {
+    if plane.external.is_some() {
+        return None;
+    }
     let is_orphan = |member: &&EtcdMember| {
         let host = plane.masters.iter().find(|master| member.is_at(master.node.address));
         !member.is_started() && host.is_some_and(|host| host.jobs.is_empty() && host.etcd.is_none())

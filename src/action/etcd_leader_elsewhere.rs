@@ -52,7 +52,7 @@ impl Action for EtcdLeaderElsewhere {
         let Some((id, _)) = successor(&plane, &effect.cx.node.name) else {
             return Ok(());
         };
-        let command = Command::script(etcd::lead_script(id));
+        let command = Command::script(etcd::lead_script(id, &effect.cx.inventory.etcd));
         let output = effect.host.succeed(&command).await?.text();
         if output.trim_end().ends_with("200") {
             return Ok(());

@@ -80,6 +80,6 @@ fn verb(cx: &Context<'_>) -> kubeadm::Upgrade {
     let stored = Objects::read(cx.inventory, cx.fleet).configuration.and_then(|configuration| configuration.version);
     match cx.node.role {
         Role::Master if stored != Some(cx.inventory.kubernetes) => kubeadm::Upgrade::Apply,
-        Role::Master | Role::Worker | Role::LoadBalancer => kubeadm::Upgrade::Node,
+        Role::Master | Role::Worker | Role::LoadBalancer | Role::Etcd => kubeadm::Upgrade::Node,
     }
 }

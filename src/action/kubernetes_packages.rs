@@ -14,6 +14,9 @@ use crate::inventory::PackageSource;
 use crate::os::{Family, Hold};
 
 const NAMES: &[&str] = &["kubeadm", "kubelet", "kubectl"];
+
+/// What a host of an external etcd needs: kubeadm makes its certificates.
+const ETCD_NAMES: &[&str] = &["kubeadm"];
 const UNIT: &str = "kubelet";
 
 /// A host that has this belongs to a cluster.
@@ -28,7 +31,11 @@ echo "kubelet $(kubelet --version 2>/dev/null | head -n 1)"
 echo "kubectl $(kubectl version --client 2>/dev/null | head -n 1)"
 "#;
 
-/// The three tools at the inventory's version, held, and kubelet enabled.
+fn names(cx: &Context<'_>) -> &'static [&'static str] {
+    if cx.node.role.is_node() { NAMES } else { ETCD_NAMES }
+}
+
+/// The three tools at the inventory's version, held, and kubelet enabled; kubeadm alone on a host of etcd's own.
 ///
 /// Another version is replaced only on a host that is not part of a cluster yet: changing a cluster's version is what
 /// `quorate upgrade` does. Preinstalled tools are only looked at.
@@ -42,7 +49,7 @@ impl Action for KubernetesPackages {
         if cx.inventory.packages == PackageSource::Preinstalled {
             return vec![kubelet, Probe::Script(versions())];
         }
-        let packages = NAMES.iter().map(|name| Probe::Package((*name).to_owned()));
+        let packages = names(cx).iter().map(|name| Probe::Package((*name).to_owned()));
         [Probe::Machine, kubelet, Probe::Digest(MEMBERSHIP.into())]
             .into_iter()
             .chain(packages)
@@ -54,7 +61,8 @@ impl Action for KubernetesPackages {
             PackageSource::Preinstalled => verify(cx)?,
             PackageSource::Upstream | PackageSource::Mirror { .. } => installing(cx)?,
         };
-        let enabling = (!cx.facts().unit(UNIT)?.enabled).then(|| "enable kubelet".to_owned());
+        let wants_kubelet = cx.node.role.is_node();
+        let enabling = (wants_kubelet && !cx.facts().unit(UNIT)?.enabled).then(|| "enable kubelet".to_owned());
         let all: Vec<String> = installing.into_iter().chain(enabling).collect();
         if all.is_empty() {
             return Ok(Check::Satisfied);
@@ -66,8 +74,10 @@ impl Action for KubernetesPackages {
         if effect.cx.inventory.packages != PackageSource::Preinstalled {
             install(effect).await?;
         }
-        let enable = Command::script(service::run(UNIT, "enable"));
-        effect.host.succeed(&enable).await?;
+        if effect.cx.node.role.is_node() {
+            let enable = Command::script(service::run(UNIT, "enable"));
+            effect.host.succeed(&enable).await?;
+        }
         Ok(())
     }
 }
@@ -80,7 +90,7 @@ async fn install(effect: &Effect<'_>) -> Result<(), ActionError> {
     let release = effect.cx.inventory.kubernetes.plain();
     let work = Work {
         what: "installing kubeadm, kubelet and kubectl",
-        script: family.install_release(&release, NAMES),
+        script: family.install_release(&release, names(&effect.cx)),
         files: Vec::new(),
         deadline: DEADLINE,
     };
@@ -93,7 +103,7 @@ fn installing(cx: &Context<'_>) -> Result<Option<String>, ActionError> {
     let wanted = cx.inventory.kubernetes.plain();
     let mut others = Vec::new();
     let mut unheld = Vec::new();
-    for name in NAMES {
+    for name in names(cx) {
         let package = cx.facts().package(name)?;
         match &package.version {
             Some(held) if is_release(held, &wanted) => {
@@ -150,7 +160,7 @@ fn versions() -> Script {
 fn verify(cx: &Context<'_>) -> Result<Option<String>, ActionError> {
     let said = &cx.facts().script(&versions())?.stdout;
     let wanted = cx.inventory.kubernetes.to_string();
-    let wrong: Vec<String> = NAMES
+    let wrong: Vec<String> = names(cx)
         .iter()
         .filter_map(|name| match version_of(name, said) {
             Some(held) if held == wanted => None,

@@ -34,7 +34,7 @@ impl Action for LoadBalancersLeave {
             Role::Master => {
                 standing::probes(cx.inventory, cx.node)
             }
-            Role::Worker => Vec::new(),
+            Role::Worker | Role::Etcd => Vec::new(),
         }
     }
 

@@ -38,7 +38,7 @@ impl Action for LoadBalancersReturn {
                 probes.extend(release::probes(cx.inventory, cx.node));
                 probes
             }
-            Role::Worker => Vec::new(),
+            Role::Worker | Role::Etcd => Vec::new(),
         }
     }
 

@@ -54,6 +54,11 @@ pub trait Action: Sync {
         Scope::Host
     }
 
+    /// Whether it has anything to do with an inventory: where it has not, its steps are left out of the plan.
+    fn concerns(&self, _inventory: &Inventory) -> bool {
+        true
+    }
+
     /// Absolute paths and content of the files that this action puts on the host, for `quorate render`; most have none.
     fn files(&self, _cx: &Context<'_>) -> Result<Vec<(Utf8PathBuf, Vec<u8>)>, ActionError> {
         Ok(Vec::new())
@@ -342,6 +347,9 @@ macro_rules! actions {
             fn scope(&self) -> Scope {
                 match self { $(Self::$name(action) => action.scope(),)* }
             }
+            fn concerns(&self, inventory: &Inventory) -> bool {
+                match self { $(Self::$name(action) => action.concerns(inventory),)* }
+            }
             fn files(&self, cx: &Context<'_>) -> Result<Vec<(Utf8PathBuf, Vec<u8>)>, ActionError> {
                 match self { $(Self::$name(action) => action.files(cx),)* }
             }
@@ -360,6 +368,18 @@ actions! {
     ControlPlaneConfig(control_plane_config),
     /// Brings a master one stage further in a restore that was begun on it.
     RestoreStage(restore_stage),
+    /// Installs etcd at the exact version.
+    EtcdPackages(etcd_packages),
+    /// Holds the CA of an external etcd.
+    EtcdCa(etcd_ca),
+    /// Makes the certificates of a member of an external etcd.
+    EtcdCertificates(etcd_certificates),
+    /// Starts an external etcd for the first time, all members together.
+    EtcdFound(etcd_found),
+    /// Keeps a member of an external etcd in the cluster, running and current.
+    EtcdMember(etcd_member),
+    /// Gives a master the certificate with which it asks an external etcd.
+    EtcdClient(etcd_client),
     /// Makes a worker part of the cluster.
     WorkerJoin(worker_join),
     /// Brings kubelet of a worker in line with the inventory.

@@ -2,6 +2,8 @@
 
 use x509_parser::pem::parse_x509_pem;
 
+use crate::inventory::EtcdTopology;
+
 /// The files that all masters share, below `/etc/kubernetes/pki`: the CAs and the key pair of service accounts. What no control
 /// plane can be brought back without.
 pub const SHARED_PKI: [&str; 8] = [
@@ -14,6 +16,15 @@ pub const SHARED_PKI: [&str; 8] = [
     "etcd/ca.crt",
     "etcd/ca.key",
 ];
+
+/// Those of [`SHARED_PKI`] that a topology of etcd has: etcd's own CA is among them only where kubeadm makes the members.
+#[must_use]
+pub fn shared_pki(topology: &EtcdTopology) -> &'static [&'static str] {
+    match topology {
+        EtcdTopology::Stacked => &SHARED_PKI,
+        EtcdTopology::External(_) => SHARED_PKI.split_at(SHARED_PKI.len() - 2).0,
+    }
+}
 
 /// A CA: who it is and its certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,13 +3,12 @@
 //! kubeadm's phases write in place. Here they run in a mount namespace of their own, where `/etc/kubernetes/manifests` and
 //! `/etc/kubernetes/pki` are copies on a tmpfs: so the running files and the new ones can be compared, and only what differs
 //! is replaced. etcd's `--initial-cluster` is kept as it is: kubeadm composes it anew only for a first member, and a manifest
-//! that names all members and `existing` is what keeps a wiped member from founding a second cluster.
+//! that names all members and `existing` is what keeps a wiped member from founding a second cluster. Where etcd is external
+//! there is no such manifest.
 
 use std::collections::BTreeSet;
 
-use x509_parser::extensions::GeneralName;
-use x509_parser::pem::parse_x509_pem;
-
+use super::cert::names;
 use crate::host::command::Script;
 
 const MAKE: &str = r#"
@@ -28,12 +27,15 @@ kubeadm init phase certs apiserver --config $1/kubeadm.yaml
 kubeadm init phase control-plane all --config $1/kubeadm.yaml
 kubeadm init phase etcd local --config $1/kubeadm.yaml
 ' sh $work >&2
-kept=$(grep -e ' --initial-cluster=' -e ' --initial-cluster-state=' $manifests/etcd.yaml)
-export kept
-awk '/ --initial-cluster=/ { print ENVIRON["kept"]; next } / --initial-cluster-state=/ { next } { print }' \
-    $work/manifests/etcd.yaml >$work/etcd.yaml
-mv $work/etcd.yaml $work/manifests/etcd.yaml
+if [ -e $manifests/etcd.yaml ]; then
+    kept=$(grep -e ' --initial-cluster=' -e ' --initial-cluster-state=' $manifests/etcd.yaml)
+    export kept
+    awk '/ --initial-cluster=/ { print ENVIRON["kept"]; next } / --initial-cluster-state=/ { next } { print }' \
+        $work/manifests/etcd.yaml >$work/etcd.yaml
+    mv $work/etcd.yaml $work/manifests/etcd.yaml
+fi
 for name in etcd kube-apiserver kube-controller-manager kube-scheduler; do
+    [ -e $work/manifests/$name.yaml ] || continue
     cmp -s $work/manifests/$name.yaml $manifests/$name.yaml || echo "differs $name"
 done
 echo "certificate running"
@@ -229,35 +231,6 @@ impl Candidates {
                 .cloned()
                 .collect(),
         }
-    }
-}
-
-/// Names and addresses in a certificate.
-fn names(pem: &str) -> BTreeSet<String> {
-    let Ok((_, block)) = parse_x509_pem(pem.as_bytes()) else {
-        return BTreeSet::new();
-    };
-    let Ok(certificate) = block.parse_x509() else {
-        return BTreeSet::new();
-    };
-    let Ok(Some(names)) = certificate.subject_alternative_name() else {
-        return BTreeSet::new();
-    };
-    names.value.general_names.iter().filter_map(name).collect()
-}
-
-fn name(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes)
-                .ok()
-                .map(|bytes| std::net::Ipv4Addr::from(bytes).to_string()),
-            _ => <[u8; 16]>::try_from(*bytes)
-                .ok()
-                .map(|bytes| std::net::Ipv6Addr::from(bytes).to_string()),
-        },
-        _ => None,
     }
 }
 

@@ -3,14 +3,18 @@
 //! The certificates are read themselves rather than asked of `kubeadm certs check-expiration`: that needs a kubeadm from
 //! 1.20 on, prints JSON from 1.30 on only, falls back to defaults while the API is down, and leaves out kubelet's.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
-use x509_parser::pem::Pem;
+use x509_parser::extensions::GeneralName;
+use x509_parser::pem::{Pem, parse_x509_pem};
 
 use crate::host::command::Script;
 
 /// Certificates only: kubelet's file and the kubeconfigs hold private keys too, which never leave the host.
 const BODY: &str = r#"
-for file in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem \
+for file in /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/etcd/*.crt /etc/etcd/pki/*.crt \
+    /etc/kubernetes/quorate/etcd/*.crt /var/lib/kubelet/pki/kubelet-client-current.pem \
     /var/lib/kubelet/pki/kubelet.crt /etc/haproxy/kubernetes-ca.crt; do
     [ -r "$file" ] || continue
     echo "== $file"
@@ -84,6 +88,36 @@ fn certificate(file: &str, pem: &str) -> Option<Certificate> {
         not_before: Timestamp::from_second(validity.not_before.timestamp()).ok()?,
         not_after: Timestamp::from_second(validity.not_after.timestamp()).ok()?,
     })
+}
+
+/// Names and addresses in a certificate; none if it is not one.
+#[must_use]
+pub fn names(pem: &str) -> BTreeSet<String> {
+    let Ok((_, block)) = parse_x509_pem(pem.as_bytes()) else {
+        return BTreeSet::new();
+    };
+    let Ok(certificate) = block.parse_x509() else {
+        return BTreeSet::new();
+    };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else {
+        return BTreeSet::new();
+    };
+    names.value.general_names.iter().filter_map(name).collect()
+}
+
+fn name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes)
+                .ok()
+                .map(|bytes| std::net::Ipv4Addr::from(bytes).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes)
+                .ok()
+                .map(|bytes| std::net::Ipv6Addr::from(bytes).to_string()),
+        },
+        _ => None,
+    }
 }
 
 #[cfg(test)]

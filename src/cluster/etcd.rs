@@ -8,6 +8,11 @@ use serde_json::Value;
 
 use super::report::Report;
 use crate::host::command::Script;
+use crate::inventory::EtcdTopology;
+
+/// On a member of an external etcd: how it became one, `new` (it founded the cluster with others) or `existing` (it was added).
+/// It lies beside the configuration and not with the data, so that a member that has lost its data is known as one.
+pub const MEMBERSHIP: &str = "/etc/etcd/membership";
 
 /// A member's or a cluster's id: 64 bits, shown in hexadecimal, decimal in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,10 +61,11 @@ pub struct Member {
 }
 
 impl Member {
-    /// Whether it has ever started.
+    /// Whether it has ever started: then it has told the others where clients reach it. A member that its cluster was founded
+    /// with has a name before.
     #[must_use]
     pub fn is_started(&self) -> bool {
-        !self.name.is_empty()
+        !self.name.is_empty() && !self.client_urls.is_empty()
     }
 
     /// Whether it lives at that address.
@@ -71,7 +77,7 @@ impl Member {
     /// What to call it: its name, or its peer URL while it has none.
     #[must_use]
     pub fn label(&self) -> &str {
-        if self.is_started() {
+        if !self.name.is_empty() {
             return &self.name;
         }
         self.peer_urls.first().map_or("?", String::as_str)
@@ -333,33 +339,80 @@ pub fn minor(text: &str) -> Option<String> {
     (is_number(major) && is_number(minor)).then(|| format!("{major}.{minor}"))
 }
 
-const REMOVE: &str = r#"
-pki=/etc/kubernetes/pki/etcd
-exec curl -sS --max-time 20 --cacert $pki/ca.crt --cert $pki/healthcheck-client.crt --key $pki/healthcheck-client.key \
-    -X POST -d "{\"ID\":\"$2\"}" -w '\n%{http_code}\n' https://127.0.0.1:2379/v3/cluster/member/remove
-"#;
+/// Shell: asks the host's own etcd with what stands before `$3`, the directory of its certificates. A macro, since scripts are
+/// constants.
+macro_rules! post {
+    ($body:literal, $path:literal) => {
+        concat!(
+            "pki=$3\n",
+            "exec curl -sS --max-time 20 --cacert $pki/ca.crt --cert $pki/healthcheck-client.crt \\\n",
+            "    --key $pki/healthcheck-client.key -X POST -d ",
+            $body,
+            " -w '\\n%{http_code}\\n' https://127.0.0.1:2379/v3/",
+            $path,
+            "\n"
+        )
+    };
+}
 
-const LEAD: &str = r#"
-pki=/etc/kubernetes/pki/etcd
-exec curl -sS --max-time 20 --cacert $pki/ca.crt --cert $pki/healthcheck-client.crt --key $pki/healthcheck-client.key \
-    -X POST -d "{\"targetID\":\"$2\"}" -w '\n%{http_code}\n' https://127.0.0.1:2379/v3/maintenance/transfer-leadership
-"#;
+const REMOVE: &str = post!(r#""{\"ID\":\"$2\"}""#, "cluster/member/remove");
+const LEAD: &str = post!(
+    r#""{\"targetID\":\"$2\"}""#,
+    "maintenance/transfer-leadership"
+);
+const PROMOTE: &str = post!(r#""{\"ID\":\"$2\"}""#, "cluster/member/promote");
+const ADD: &str = post!(
+    r#""{\"peerURLs\":[\"$1\"],\"isLearner\":$2}""#,
+    "cluster/member/add"
+);
+
+/// Where the certificates lie that a host asks its own etcd with.
+#[must_use]
+pub fn pki(topology: &EtcdTopology) -> &'static str {
+    match topology {
+        EtcdTopology::Stacked => "/etc/kubernetes/pki/etcd",
+        EtcdTopology::External(_) => "/etc/etcd/pki",
+    }
+}
 
 /// Lets another member lead; asked of the etcd of the host it runs on, which must lead. Arguments as of [`remove_script`].
 #[must_use]
-pub fn lead_script(id: MemberId) -> Script {
-    Script::new("etcd-transfer-leadership", LEAD)
-        .arg(id.to_string())
-        .arg(id.0.to_string())
+pub fn lead_script(id: MemberId, topology: &EtcdTopology) -> Script {
+    of_member("etcd-transfer-leadership", LEAD, id, topology)
+}
+
+/// Gives a learner its vote. Arguments as of [`remove_script`].
+#[must_use]
+pub fn promote_script(id: MemberId, topology: &EtcdTopology) -> Script {
+    of_member("etcd-member-promote", PROMOTE, id, topology)
+}
+
+/// Adds a member, as a learner, asked of the etcd of the host it runs on.
+#[must_use]
+pub fn add_script(peer_url: &str, topology: &EtcdTopology) -> Script {
+    Script::new("etcd-member-add", ADD)
+        .arg(peer_url)
+        .arg("true")
+        .arg(pki(topology))
 }
 
 /// Removes a member, asked of the etcd of the host it runs on. `$1` is the id in hexadecimal, for people, `$2` the same in
-/// decimal, as the gateway wants it.
+/// decimal, as the gateway wants it, `$3` where the certificates are.
 #[must_use]
-pub fn remove_script(id: MemberId) -> Script {
-    Script::new("etcd-member-remove", REMOVE)
+pub fn remove_script(id: MemberId, topology: &EtcdTopology) -> Script {
+    of_member("etcd-member-remove", REMOVE, id, topology)
+}
+
+fn of_member(
+    name: &'static str,
+    body: &'static str,
+    id: MemberId,
+    topology: &EtcdTopology,
+) -> Script {
+    Script::new(name, body)
         .arg(id.to_string())
         .arg(id.0.to_string())
+        .arg(pki(topology))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::action::{ActionError, Effect};
 use crate::host::Host;
 use crate::host::command::{Command, Script};
 use crate::host::error::HostError;
-use crate::inventory::{Inventory, Role};
+use crate::inventory::{EtcdTopology, Inventory, Role};
 use crate::secret::Secret;
 
 /// How the ids of quorate's bootstrap tokens begin.
@@ -132,7 +132,7 @@ pub fn extras(
 
 const PKI: &str = r#"
 cd /etc/kubernetes/pki || exit 1
-for name in ca.crt ca.key sa.pub sa.key front-proxy-ca.crt front-proxy-ca.key etcd/ca.crt etcd/ca.key; do
+for name in "$@"; do
     echo "file $name"
     cat "$name" || exit 1
     echo
@@ -140,10 +140,15 @@ done
 "#;
 
 /// Reads the CAs and the service account keys of a living master.
-pub async fn read_pki(seed: &Host) -> Result<Vec<(String, Vec<u8>)>, HostError> {
-    let output = seed
-        .succeed(&Command::script(Script::new("control-plane-pki", PKI)))
-        .await?;
+pub async fn read_pki(
+    seed: &Host,
+    topology: &EtcdTopology,
+) -> Result<Vec<(String, Vec<u8>)>, HostError> {
+    let names = super::ca::shared_pki(topology).iter();
+    let script = names.fold(Script::new("control-plane-pki", PKI), |script, name| {
+        script.arg(*name)
+    });
+    let output = seed.succeed(&Command::script(script)).await?;
     Ok(split_pki(&output.text()))
 }
 
@@ -219,7 +224,7 @@ pub async fn join(
     let config = cx.templates.render_with("kubeadm/join.yaml", cx, extras)?;
     let mut files = vec![("join.yaml".to_owned(), config.into_bytes())];
     if role == Role::Master {
-        files.extend(read_pki(seed).await?);
+        files.extend(read_pki(seed, &cx.inventory.etcd).await?);
         if let Some(applied) = applied {
             files.push(("applied".to_owned(), format!("{applied}\n").into_bytes()));
         }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::action::{ActionError, Effect};
 use crate::host::command::Script;
 use crate::host::job::Job;
-use crate::inventory::Inventory;
 use crate::inventory::version::KubeVersion;
+use crate::inventory::{EtcdTopology, Inventory};
 use crate::template::kubeadm_flags;
 
 const INIT: &str = r#"
@@ -45,9 +45,11 @@ sync $quorate/joining
 if [ -e "$QUORATE_JOB/ca.key" ]; then
     mkdir -p $pki/etcd
     for name in ca.crt sa.pub front-proxy-ca.crt etcd-ca.crt; do
+        [ -e "$QUORATE_JOB/$name" ] || continue
         install -m 644 "$QUORATE_JOB/$name" "$pki/$(echo $name | sed s,^etcd-,etcd/,)"
     done
     for name in ca.key sa.key front-proxy-ca.key etcd-ca.key; do
+        [ -e "$QUORATE_JOB/$name" ] || continue
         install -m 600 "$QUORATE_JOB/$name" "$pki/$(echo $name | sed s,^etcd-,etcd/,)"
     done
 fi
@@ -60,12 +62,12 @@ rm -f $quorate/joining
 
 const RESET: &str = r#"
 set -u
-socket=$1
+socket=$1 data=$2
 quorate=/etc/kubernetes/quorate cni=/etc/cni/net.d/10-quorate.conflist
 rm -f /etc/kubernetes/admin.conf /etc/kubernetes/super-admin.conf
 kubeadm reset --force --cri-socket "$socket" --skip-phases=remove-etcd-member || exit 1
-if [ -d /var/lib/etcd ]; then
-    find /var/lib/etcd -mindepth 1 -delete || exit 1
+if [ -n "$data" ] && [ -d "$data" ]; then
+    find "$data" -mindepth 1 -delete || exit 1
 fi
 if [ -e $cni ]; then
     rm -f $cni
@@ -166,10 +168,16 @@ pub fn join(
 ///
 /// kubeadm's own way of leaving etcd is skipped: it only warns when it fails and wipes the data all the same, so members are
 /// removed before, by a survivor that proves quorum. Taking its admin.conf away keeps it from waiting for an apiserver that
-/// does not answer. Of the CNI only what quorate put there is removed.
+/// does not answer. Of the CNI only what quorate put there is removed. The data of an external etcd is nowhere near it.
 #[must_use]
 pub fn reset(inventory: &Inventory) -> Script {
-    Script::new("kubeadm-reset", RESET).arg(cri_socket(inventory.kubernetes))
+    let data = match inventory.etcd {
+        EtcdTopology::Stacked => inventory.etcd_data_directory().as_str(),
+        EtcdTopology::External(_) => "",
+    };
+    Script::new("kubeadm-reset", RESET)
+        .arg(cri_socket(inventory.kubernetes))
+        .arg(data)
 }
 
 /// Which of kubeadm's two upgrades a host needs.

@@ -7,7 +7,9 @@
 //! | settling    | a job of kubeadm runs, or everything is in place and is only starting           | wait                                 |
 //! | half joined | files without a finished join, a learner, no longer a member                    | remove member, reset, join           |
 //! | wiped       | etcd's manifest and the CA, but an empty data directory, or one of another etcd | manifests away at once, then as above |
-//! | foreign     | another cluster's CA                                                            | refuse                               |
+//! | foreign     | another cluster's CA, or etcd where the inventory has it not                    | refuse                               |
+//!
+//! With an external etcd a master has no data to lose: it is bare, joined, settling, half joined or foreign.
 
 use super::ca::Ca;
 use super::etcd::Member as EtcdMember;
@@ -59,6 +61,12 @@ impl MasterState {
         if own.is_bare() {
             return Self::Bare;
         }
+        if let Some(why) = other_topology(own, plane) {
+            return Self::Foreign(why);
+        }
+        if plane.external.is_some() {
+            return with_external(own);
+        }
         match plane.etcd() {
             Etcd::Living(cluster) | Etcd::NoQuorum(cluster) => beside(own, &cluster),
             Etcd::Silent => alone(own, plane),
@@ -76,6 +84,31 @@ fn foreign(own: &Member<'_>, cluster: Option<&Ca>) -> Option<String> {
             cluster.short()
         )
     })
+}
+
+/// A master whose etcd is where the inventory has it not.
+fn other_topology(own: &Member<'_>, plane: &Plane<'_>) -> Option<String> {
+    let name = &own.node.name;
+    match (&plane.external, own.report.has(Has::ExternalEtcd)) {
+        (Some(_), _) if own.report.has(Has::EtcdManifest) => Some(format!(
+            "{name} runs a stacked member of etcd, and the inventory has etcd as a cluster of its own"
+        )),
+        (None, true) => Some(format!(
+            "{name} works with an etcd that is a cluster of its own, and the inventory has etcd stacked on the masters"
+        )),
+        (Some(_) | None, _) => None,
+    }
+}
+
+/// A master that is not bare and whose etcd is elsewhere.
+fn with_external(own: &Member<'_>) -> MasterState {
+    if own.report.has(Has::Joining) {
+        return MasterState::HalfJoined("a kubeadm join did not finish".to_owned());
+    }
+    if !own.report.has(Has::ApiserverManifest) {
+        return MasterState::HalfJoined("static pod manifests are missing".to_owned());
+    }
+    whole(own)
 }
 
 /// A master that is not bare, while some master's etcd answers (its own, perhaps).

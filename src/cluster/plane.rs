@@ -6,6 +6,7 @@ use camino::Utf8Path;
 
 use super::ca::Ca;
 use super::etcd::{MemberId, Members, View};
+use super::etcd_member::Seats;
 use super::node::NodeObject;
 use super::report::{self, Answer, Has, Report};
 use crate::action::Fleet;
@@ -48,10 +49,12 @@ impl<'a> Member<'a> {
         })
     }
 
-    /// Whether its apiserver serves and its etcd has a quorum.
+    /// Whether its apiserver serves and its etcd has a quorum. Where etcd is external the apiserver's word is enough: it
+    /// looks after etcd itself.
     #[must_use]
     pub fn is_living(&self) -> bool {
-        self.report.readyz.is_ok() && self.etcd.as_ref().is_some_and(|view| view.is_healthy)
+        let has_quorum = || self.etcd.as_ref().is_some_and(|view| view.is_healthy);
+        self.report.readyz.is_ok() && (self.report.has(Has::ExternalEtcd) || has_quorum())
     }
 
     /// Its own Node object, if the cluster has one that it may read.
@@ -92,12 +95,14 @@ pub struct Plane<'a> {
     pub masters: Vec<Member<'a>>,
     /// The names of those that were not.
     pub unread: Vec<&'a str>,
+    /// The members of an external etcd; `None`: it is stacked, and the masters' own.
+    pub external: Option<Seats<'a>>,
 }
 
 /// Which etcd is the cluster's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Etcd {
-    /// No master's etcd answers.
+    /// No member answers.
     Silent,
     /// One answers, but has no quorum.
     NoQuorum(Cluster),
@@ -125,6 +130,10 @@ impl<'a> Plane<'a> {
         let mut plane = Self {
             masters: Vec::new(),
             unread: Vec::new(),
+            external: inventory
+                .etcd
+                .external()
+                .map(|_| Seats::read(inventory, fleet)),
         };
         for node in inventory.with_role(Role::Master) {
             match Member::read(node, fleet.of(&node.name)) {
@@ -160,9 +169,26 @@ impl<'a> Plane<'a> {
             .find_map(|master| master.ca.as_ref())
     }
 
-    /// The cluster's etcd, with the views of all masters weighed against each other.
+    /// What each member of etcd says, with its host.
+    #[must_use]
+    pub fn views(&self) -> Vec<(&'a Node, &View)> {
+        match &self.external {
+            None => self
+                .masters
+                .iter()
+                .filter_map(|master| Some((master.node, master.etcd.as_ref()?)))
+                .collect(),
+            Some(seats) => seats
+                .seats
+                .iter()
+                .filter_map(|seat| Some((seat.node, seat.etcd.as_ref()?)))
+                .collect(),
+        }
+    }
+
+    /// The cluster's etcd, with the views of all members weighed against each other.
     ///
-    /// Masters that say the same (cluster, member ids) support one view. The view that most masters support wins, and among
+    /// Members that say the same (cluster, member ids) support one view. The view that most members support wins, and among
     /// equals the larger, *even if it has no quorum*: a host whose data was wiped and that then founded a cluster of its own
     /// is healthy in its own eyes, with the same cluster id and member id as before (etcd derives both from the first
     /// member's URL), so neither ids nor health can tell it from the real one, but its list is shorter.
@@ -174,7 +200,8 @@ impl<'a> Plane<'a> {
     pub fn etcd(&self) -> Etcd {
         let left = self.left_behind();
         let mut views: BTreeMap<(MemberId, BTreeSet<MemberId>), Vec<&View>> = BTreeMap::new();
-        for view in self.views().filter(|view| !view.is_of(&left)) {
+        let current = self.views().into_iter().map(|(_, view)| view);
+        for view in current.filter(|view| !view.is_of(&left)) {
             views
                 .entry((view.cluster_id, view.members.ids()))
                 .or_default()
@@ -208,16 +235,11 @@ impl<'a> Plane<'a> {
         }
     }
 
-    fn views(&self) -> impl Iterator<Item = &View> {
-        self.masters
-            .iter()
-            .filter_map(|master| master.etcd.as_ref())
-    }
-
-    /// What the data of any master has left behind.
+    /// What the data of any member has left behind.
     fn left_behind(&self) -> BTreeSet<MemberId> {
-        self.views()
-            .flat_map(|view| view.left.iter().copied())
+        let views = self.views().into_iter();
+        views
+            .flat_map(|(_, view)| view.left.iter().copied())
             .collect()
     }
 

@@ -49,6 +49,10 @@ has ca-key $pki/ca.key
 has apiserver-cert $pki/apiserver.crt
 has apiserver-manifest $kubernetes/manifests/kube-apiserver.yaml
 has etcd-manifest $kubernetes/manifests/etcd.yaml
+if [ -e $kubernetes/manifests/kube-apiserver.yaml ] &&
+    ! grep -q -e '--etcd-servers=https://127.0.0.1:2379' $kubernetes/manifests/kube-apiserver.yaml; then
+    echo "has external-etcd"
+fi
 has etcd-data /var/lib/etcd/member
 if [ -e /var/lib/etcd/member/quorate-left-behind ]; then
     read -r left </var/lib/etcd/member/quorate-left-behind
@@ -110,15 +114,22 @@ pub fn script(node: &Node) -> Script {
         .arg(node.address.to_string())
 }
 
-/// Everything that is read of a master to judge it; equal for all actions, so it is read once.
+/// Everything that is read of a host to judge its part in the control plane and in etcd; equal for all actions, so it is read
+/// once.
 #[must_use]
 pub fn probes(node: &Node) -> Vec<Probe> {
-    let mut probes = vec![
-        Probe::Script(script(node)),
-        Probe::File(Utf8PathBuf::from(CA)),
-        Probe::File(Utf8PathBuf::from(APPLIED)),
-    ];
-    probes.extend(JOBS.iter().map(|job| Probe::Unit(unit_of(job))));
+    let mut probes = Vec::new();
+    if node.role.is_node() {
+        probes.extend([
+            Probe::Script(script(node)),
+            Probe::File(Utf8PathBuf::from(CA)),
+            Probe::File(Utf8PathBuf::from(APPLIED)),
+        ]);
+        probes.extend(JOBS.iter().map(|job| Probe::Unit(unit_of(job))));
+    }
+    if node.etcd.is_some() {
+        probes.extend(super::etcd_member::probes());
+    }
     probes
 }
 
@@ -206,7 +217,9 @@ pub enum Has {
     ApiserverManifest,
     /// etcd's static pod.
     EtcdManifest,
-    /// `/var/lib/etcd/member`.
+    /// An apiserver that does not ask an etcd on its own host.
+    ExternalEtcd,
+    /// `/var/lib/etcd/member`, or of a member of an external etcd its data.
     EtcdData,
     /// Mark of a `kubeadm init` of quorate that has not ended well.
     Founding,
@@ -216,7 +229,7 @@ pub enum Has {
     NoCurl,
 }
 
-const HAS: [(&str, Has); 11] = [
+const HAS: [(&str, Has); 12] = [
     ("kubelet-conf", Has::KubeletConf),
     ("bootstrap-conf", Has::BootstrapConf),
     ("admin-conf", Has::AdminConf),
@@ -224,6 +237,7 @@ const HAS: [(&str, Has); 11] = [
     ("apiserver-cert", Has::ApiserverCert),
     ("apiserver-manifest", Has::ApiserverManifest),
     ("etcd-manifest", Has::EtcdManifest),
+    ("external-etcd", Has::ExternalEtcd),
     ("etcd-data", Has::EtcdData),
     ("founding", Has::Founding),
     ("joining", Has::Joining),

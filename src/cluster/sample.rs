@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use super::ca::{Ca, samples};
 use super::etcd::View;
+use super::etcd_member::{Beginning, Seat, Seats};
 use super::plane::{Member, Plane};
 use super::report::{Answer, Has, Report};
-use crate::inventory::{Inventory, Role};
+use crate::inventory::etcd::{Compaction, EtcdPackages, EtcdVersion};
+use crate::inventory::{EtcdSeat, EtcdTopology, ExternalEtcd, Inventory, Role};
 
 /// The id of the etcd cluster.
 pub(crate) const CLUSTER: u64 = 14_841_639_068_965_178_418;
@@ -72,11 +74,66 @@ pub(crate) fn list(members: &[String]) -> Answer {
     Answer::Http(200, format!(r#"{{"members":[{}]}}"#, members.join(",")))
 }
 
+/// The inventory of the tests, with an etcd of its own on its masters.
+pub(crate) fn external() -> Inventory {
+    let mut inventory = crate::testing::inventory();
+    inventory.etcd = EtcdTopology::External(ExternalEtcd {
+        version: EtcdVersion::OLDEST,
+        packages: EtcdPackages::Distribution,
+        data_directory: "/var/lib/etcd-external".into(),
+        quota: 1 << 30,
+        compaction: Compaction::None,
+        snapshot_count: 10_000,
+        extra: std::collections::BTreeMap::new(),
+    });
+    for node in inventory
+        .nodes
+        .iter_mut()
+        .filter(|node| node.role == Role::Master)
+    {
+        node.etcd = Some(EtcdSeat {
+            peer_address: node.address,
+        });
+    }
+    inventory
+}
+
+/// The masters of [`external`] as members of a healthy etcd, and nothing of Kubernetes.
+pub(crate) fn seated(inventory: &Inventory, cluster: u64) -> Plane<'_> {
+    let seat = |(node, number)| {
+        let report = Report {
+            has: [Has::EtcdData].into(),
+            etcd_status: status(cluster, number),
+            ..joined(number, &[1, 2, 3])
+        };
+        Seat {
+            node,
+            peer_address: node.address,
+            membership: Some(Beginning::new(inventory)),
+            joining: None,
+            is_founding: false,
+            ca: Ca::parse(samples::ONE),
+            etcd: View::of(&report),
+            report,
+        }
+    };
+    let seats = inventory.with_role(Role::Master).zip(1..);
+    Plane {
+        masters: Vec::new(),
+        unread: Vec::new(),
+        external: Some(Seats {
+            seats: seats.map(seat).collect(),
+            unread: Vec::new(),
+        }),
+    }
+}
+
 /// The masters of an inventory with these reports, in order; `None`: not read. All hold the same CA, but bare ones.
 pub(crate) fn plane(inventory: &Inventory, reports: Vec<Option<Report>>) -> Plane<'_> {
     let mut plane = Plane {
         masters: Vec::new(),
         unread: Vec::new(),
+        external: None,
     };
     for (node, report) in inventory.with_role(Role::Master).zip(reports) {
         let Some(report) = report else {

@@ -83,7 +83,7 @@ impl<'a> Standing<'a> {
                 manifests && self.stored.is_none_or(|stored| stored == target)
             }
             Role::Worker => self.release.upgraded == Some(target) || self.kubelet_is_at(target),
-            Role::LoadBalancer => true,
+            Role::LoadBalancer | Role::Etcd => true,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Fresh readings of the masters, for decisions that must not rest on what was read a minute ago.
+//! Fresh readings of the masters and the members of etcd, for decisions that must not rest on what was read a minute ago.
 
 use std::time::Duration;
 
@@ -14,20 +14,23 @@ use crate::inventory::Role;
 /// How long to rest between two looks at something that is awaited.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Reads all masters that are connected, at once, and the host of the effect if it may join. A master that does not answer
-/// is left out, but the effect's own host must answer.
+/// Reads all masters and members of etcd that are connected, at once, and the host of the effect if it may join. One that
+/// does not answer is left out, but the effect's own host must answer.
 pub async fn survey(effect: &Effect<'_>) -> Result<Fleet, ActionError> {
     let (own, mut fleet) = futures::join!(read(effect.host), masters(effect));
     fleet.update(&effect.host.node.name, own?);
     Ok(fleet)
 }
 
-/// Reads all masters that are connected but the effect's own host, at once. One that does not answer is left out.
+/// Reads all masters and members of etcd that are connected but the effect's own host, at once. One that does not answer is
+/// left out.
 pub async fn masters(effect: &Effect<'_>) -> Fleet {
+    let counts = |host: &&Host| host.node.role == Role::Master || host.node.etcd.is_some();
     let others = effect
         .hosts
         .iter()
-        .filter(|host| host.node.role == Role::Master && host.node.name != effect.host.node.name);
+        .filter(counts)
+        .filter(|host| host.node.name != effect.host.node.name);
     let read = others.map(async |host| (host.node.name.clone(), read(host).await));
     let mut fleet = Fleet::default();
     for (name, readings) in join_all(read).await {

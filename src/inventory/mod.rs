@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 
 use crate::secret::SecretSource;
 
+pub mod etcd;
+mod etcd_spec;
 mod hosts_spec;
 mod load;
 mod range;
@@ -25,6 +27,7 @@ mod ssh_spec;
 pub mod version;
 
 pub use crate::input::{InputErrors, Warning};
+pub use etcd::{EtcdSeat, EtcdTopology, ExternalEtcd};
 pub use load::{Loaded, json_schema};
 use version::KubeVersion;
 
@@ -62,13 +65,15 @@ pub struct Inventory {
     pub kube_proxy: Map<String, Value>,
     /// What is passed on to kubeadm.
     pub kubeadm: Kubeadm,
+    /// Where etcd runs.
+    pub etcd: EtcdTopology,
     /// HAProxy's own settings.
     pub load_balancer: LoadBalancer,
     /// Extra sysctls for masters and workers.
     pub sysctls: BTreeMap<String, String>,
     /// A directory whose files replace embedded templates and playbooks of the same relative path.
     pub overlay: Option<Utf8PathBuf>,
-    /// All hosts: load balancers, then masters, then workers, each in the order of the file.
+    /// All hosts: load balancers, then etcd's own hosts, masters and workers, each in the order of the file.
     pub nodes: Vec<Node>,
 }
 
@@ -102,10 +107,23 @@ impl Inventory {
 pub enum Role {
     /// Runs HAProxy and Keepalived.
     LoadBalancer,
-    /// Runs the control plane and its stacked etcd member.
+    /// Runs a member of an external etcd, and nothing else.
+    Etcd,
+    /// Runs the control plane, and with it its stacked etcd member or perhaps one of an external etcd.
     Master,
     /// Runs workloads.
     Worker,
+}
+
+impl Role {
+    /// Whether it runs kubelet, so that Kubernetes has a Node of it.
+    #[must_use]
+    pub fn is_node(self) -> bool {
+        match self {
+            Self::Master | Self::Worker => true,
+            Self::LoadBalancer | Self::Etcd => false,
+        }
+    }
 }
 
 /// One host.
@@ -126,6 +144,8 @@ pub struct Node {
     pub tags: Vec<String>,
     /// Share of new connections that HAProxy gives this master, 0 to 256 (HAProxy's `weight`; default 100).
     pub weight: u16,
+    /// Its place in an external etcd, if it has one.
+    pub etcd: Option<EtcdSeat>,
     /// How to reach it.
     #[serde(skip)]
     pub ssh: SshSettings,

@@ -1,7 +1,7 @@
 //! Which hosts are meant: the text of `--on` and of a play's `hosts:`.
 //!
-//! Terms separated by commas: a role (`all`, `load-balancers` or `lb`, `masters`, `workers`), a host name with `*` and `?`,
-//! or `@tag`. A term with `!` in front takes hosts away again; if all terms do, they take away from all hosts.
+//! Terms separated by commas: a role (`all`, `load-balancers` or `lb`, `masters`, `workers`), `etcd` for the members of an
+//! external etcd, be they masters or hosts of their own, a host name with `*` and `?`, or `@tag`. A term with `!` in front takes hosts away again; if all terms do, they take away from all hosts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -33,6 +33,7 @@ enum Effect {
 enum Pattern {
     All,
     Role(Role),
+    Etcd,
     Tag(String),
     Name(String),
 }
@@ -129,6 +130,7 @@ impl Term {
         match &self.pattern {
             Pattern::All => true,
             Pattern::Role(role) => node.role == *role,
+            Pattern::Etcd => node.etcd.is_some(),
             Pattern::Tag(tag) => node.tags.contains(tag),
             Pattern::Name(glob) => is_match(glob.as_bytes(), node.name.as_bytes()),
         }
@@ -141,11 +143,11 @@ impl Term {
             .iter()
             .flat_map(|node| node.tags.iter().map(String::as_str));
         match &self.pattern {
-            Pattern::All | Pattern::Role(_) => None,
+            Pattern::All | Pattern::Role(_) | Pattern::Etcd => None,
             Pattern::Name(name) if name.contains(['*', '?']) => None,
             Pattern::Tag(tag) => did_you_mean(tag, tags).map(|tag| format!("@{tag}")),
             Pattern::Name(name) => {
-                let words = ["all", "load-balancers", "masters", "workers"];
+                let words = ["all", "load-balancers", "masters", "workers", "etcd"];
                 did_you_mean(name, names.chain(words)).map(str::to_owned)
             }
         }
@@ -164,6 +166,7 @@ impl Pattern {
             "lb" | "load-balancers" => Ok(Self::Role(Role::LoadBalancer)),
             "masters" => Ok(Self::Role(Role::Master)),
             "workers" => Ok(Self::Role(Role::Worker)),
+            "etcd" => Ok(Self::Etcd),
             _ => match text.strip_prefix('@') {
                 Some(tag) if is_word(tag, b"") => Ok(Self::Tag(tag.to_owned())),
                 None if is_word(text, b"*?") => Ok(Self::Name(text.to_owned())),

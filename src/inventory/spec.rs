@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::etcd_spec::EtcdSpec;
 use super::hosts_spec::HostSpec;
 pub use super::ssh_spec::{SecretSpec, SshSpec};
 use crate::input::{AnyScalar, Entries, Field, Shorthand};
@@ -26,10 +27,12 @@ pub struct Spec {
     pub ssh: Field<SshSpec>,
     /// Load balancers: name to address, or to a map. Names and addresses may hold one range: `lb[1-2]: 10.1.1.[11-12]`.
     pub lb: Field<Entries<Shorthand<HostSpec>>>,
-    /// Control plane hosts with stacked etcd, an odd number: name to address, or to a map.
+    /// Control plane hosts, an odd number unless etcd is external: name to address, or to a map.
     pub masters: Field<Entries<Shorthand<HostSpec>>>,
     /// Workers: name to address, or to a map.
     pub workers: Field<Entries<Shorthand<HostSpec>>>,
+    /// An etcd cluster of its own. Default: a stacked member on every master.
+    pub etcd: Field<EtcdSpec>,
     /// Where kubeadm, kubelet and kubectl come from.
     pub packages: Field<PackagesSpec>,
     /// Where images come from.
@@ -242,7 +245,7 @@ pub struct KubeadmSpec {
     /// Flags of kube-scheduler, without dashes.
     #[schemars(with = "Entries<AnyScalar>")]
     pub scheduler: Field<Entries<String>>,
-    /// Flags of etcd, without dashes; only such as are equal on all members.
+    /// Flags of stacked etcd, without dashes; only such as are equal on all members.
     #[schemars(with = "Entries<AnyScalar>")]
     pub etcd: Field<Entries<String>>,
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::forecast::forecast;
+use super::preflight::network::openings;
 use super::{Session, preflight};
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
@@ -22,12 +23,18 @@ pub async fn plan(session: &Session, exit_code: bool) -> Result<(), Error> {
     session.read(&plan, &hosts, &reader).await?;
     preflight::refuse(&session.inventory, &reader.fleet())?;
     let pending = forecast(session, &plan, &reader.fleet())?;
+    let ports = openings(&session.inventory);
     match session.settings.format {
         Format::Json => println(&format!(
             "{}",
-            json!({ "plan": plan.digest, "tasks": plan.tasks(), "pending": pending })
+            json!({ "plan": plan.digest, "tasks": plan.tasks(), "pending": pending, "ports": ports })
         )),
-        Format::Table => print(&text::of(&pending, plan.tasks())),
+        Format::Table => {
+            print(&text::of(&pending, plan.tasks()));
+            if session.inventory.etcd.external().is_some() {
+                print(&text::ports(&ports));
+            }
+        }
     }
     if exit_code && !pending.is_empty() {
         Err(Error::Pending)

@@ -14,6 +14,10 @@ use super::consent::agree;
 use super::desk::Desk;
 use super::forecast::{Pending, Verdict, forecast};
 use super::{Session, preflight};
+use crate::action::AnyAction;
+use crate::cluster::etcd::View;
+use crate::cluster::etcd_member::Seat;
+use crate::cluster::plane::Plane;
 use crate::engine::event::{Event, RunId, RunResult};
 use crate::engine::events::{Events, Listener};
 use crate::engine::journal::{self, Journal};
@@ -25,6 +29,7 @@ use crate::error::Error;
 use crate::host::Hosts;
 use crate::host::command::{Command, Script};
 use crate::plan::Plan;
+use crate::playbook::Step;
 use crate::report::table::wrapped;
 use crate::report::{EventsFile, Format, eprintln, screen};
 
@@ -38,7 +43,7 @@ const LEFTOVER_JOB: Duration = Duration::from_secs(15 * 60);
 /// Reads, plans, asks, changes, reads back.
 pub async fn provision(session: &Session) -> Result<(), Error> {
     let begun = Instant::now();
-    let plan = session.plan("provision")?;
+    let mut plan = session.plan("provision")?;
     let meter = Arc::new(Meter::default());
     let hosts = session.connect_all(&plan, &meter).await?;
     let reader = Reader::new(&hosts);
@@ -46,6 +51,7 @@ pub async fn provision(session: &Session) -> Result<(), Error> {
     let tell = |host: &str, what: String| eprintln(&format!("{host}: found: {what}"));
     follow_leftovers(session, &plan, &hosts, &reader, &tell).await?;
     preflight::refuse(&session.inventory, &reader.fleet())?;
+    etcd_leader_last(&mut plan, &Plane::read(&session.inventory, &reader.fleet()));
 
     let pending = forecast(session, &plan, &reader.fleet())?;
     if !pending.is_empty() {
@@ -60,6 +66,21 @@ pub async fn provision(session: &Session) -> Result<(), Error> {
         begun,
     };
     carry_out(session, &work).await
+}
+
+/// Lets the member of an external etcd that leads take its turn last, so that leadership moves once.
+fn etcd_leader_last(plan: &mut Plan, plane: &Plane<'_>) {
+    let mut seats = plane.external.iter().flat_map(|seats| &seats.seats);
+    let leads = |seat: &&Seat<'_>| seat.etcd.as_ref().is_some_and(View::is_leader);
+    let Some(leader) = seats.find(leads) else {
+        return;
+    };
+    let disturbs = |step: &Step| matches!(step.action, AnyAction::EtcdMember(_));
+    for play in &mut plan.plays {
+        if play.steps.iter().any(disturbs) {
+            play.hosts.sort_by_key(|host| *host == leader.node.name);
+        }
+    }
 }
 
 /// A plan whose hosts were read and judged, and which shall be walked now.

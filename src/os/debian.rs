@@ -1,6 +1,6 @@
 //! Debian, Ubuntu and their kin: apt and dpkg.
 
-use super::{Family, Hold, RepositoryFormat};
+use super::{EtcdFormat, Family, Hold, RepositoryFormat};
 
 /// The family.
 pub const FAMILY: Family = Family {
@@ -28,6 +28,16 @@ pub const FAMILY: Family = Family {
         content: list,
         upstream: "https://pkgs.k8s.io/core:/stable:/v{minor}/deb/",
         key_url: "Release.key",
+    },
+    etcd: EtcdFormat {
+        packages: &["etcd-server", "etcd-client"],
+        install: concat!(
+            include_str!("debian/apt.sh"),
+            include_str!("debian/install_etcd.sh")
+        ),
+        file: "/etc/apt/sources.list.d/quorate-etcd.list",
+        key: "/etc/apt/keyrings/quorate-etcd.asc",
+        content: list,
     },
 };
 

@@ -39,6 +39,23 @@ pub struct Family {
     pub hold: Hold,
     /// How the repository of Kubernetes is described.
     pub repository: RepositoryFormat,
+    /// How etcd comes onto hosts.
+    pub etcd: EtcdFormat,
+}
+
+/// How etcd comes onto hosts.
+#[derive(Debug)]
+pub struct EtcdFormat {
+    /// The packages of server and client.
+    pub packages: &'static [&'static str],
+    /// Installs `$2`… at the release `$1`, whatever the package revision, and holds them.
+    pub install: &'static str,
+    /// The file that lists a mirror.
+    pub file: &'static str,
+    /// Where its public key is kept, ASCII-armoured.
+    pub key: &'static str,
+    /// The file's content, for the URL and the key's path.
+    pub content: fn(url: &str, key: &str) -> String,
 }
 
 /// How a package is kept at its version.
@@ -117,6 +134,14 @@ impl Family {
     pub fn install_release(&self, release: &str, names: &[&str]) -> Script {
         let script = Script::new("kubernetes-packages-install", self.install_release).arg(release);
         names.iter().fold(script, |script, name| script.arg(*name))
+    }
+
+    /// Installs etcd at a release and holds it; as a job.
+    #[must_use]
+    pub fn install_etcd(&self, release: &str) -> Script {
+        let script = Script::new("etcd-packages-install", self.etcd.install).arg(release);
+        let names = self.etcd.packages.iter();
+        names.fold(script, |script, name| script.arg(*name))
     }
 
     /// Reads the package lists of our Kubernetes repository again; as a job.
@@ -206,6 +231,7 @@ mod tests {
             for body in [
                 family.install,
                 family.install_release,
+                family.etcd.install,
                 family.refresh,
                 family.listings,
                 family.offered,

@@ -1,6 +1,6 @@
 //! Red Hat Enterprise Linux and its kin: dnf and rpm.
 
-use super::{Family, Hold, RepositoryFormat};
+use super::{EtcdFormat, Family, Hold, RepositoryFormat};
 
 /// The family.
 pub const FAMILY: Family = Family {
@@ -25,7 +25,21 @@ pub const FAMILY: Family = Family {
         upstream: "https://pkgs.k8s.io/core:/stable:/v{minor}/rpm/",
         key_url: "repodata/repomd.xml.key",
     },
+    etcd: EtcdFormat {
+        packages: &["etcd"],
+        install: include_str!("redhat/install_etcd.sh"),
+        file: "/etc/yum.repos.d/quorate-etcd.repo",
+        key: "/etc/pki/rpm-gpg/RPM-GPG-KEY-quorate-etcd",
+        content: etcd_repo,
+    },
 };
+
+fn etcd_repo(url: &str, key: &str) -> String {
+    format!(
+        "# Written by quorate; changes made here are lost.\n[quorate-etcd]\nname=etcd\nbaseurl={url}\nenabled=1\ngpgcheck=1\n\
+         gpgkey=file://{key}\n"
+    )
+}
 
 /// The excluded packages are out of everybody's reach but ours: an ordinary `dnf upgrade` leaves them alone.
 fn repo(url: &str, key: &str) -> String {

@@ -13,10 +13,11 @@ use serde_json::{Map, Value, json};
 use super::Templates;
 use super::variables::Variables;
 use crate::action::{Context, Fleet};
+use crate::inventory::etcd::{Compaction, EtcdPackages, EtcdVersion};
 use crate::inventory::version::KubeVersion;
 use crate::inventory::{
-    Audit, Cni, Containerd, Images, Ingress, Inventory, Kubeadm, LoadBalancer, Network, Node,
-    PackageSource, Registry, Role, SshSettings, Vip,
+    Audit, Cni, Containerd, EtcdSeat, EtcdTopology, ExternalEtcd, Images, Ingress, Inventory,
+    Kubeadm, LoadBalancer, Network, Node, PackageSource, Registry, Role, SshSettings, Vip,
 };
 
 /// The variables with every list filled, every option given and `"*"` for every key that is free.
@@ -102,9 +103,21 @@ fn inventory() -> Inventory {
             stats_user: word(),
             stats_password: None,
         },
+        etcd: EtcdTopology::External(ExternalEtcd {
+            version: EtcdVersion::OLDEST,
+            packages: EtcdPackages::Mirror {
+                url: word(),
+                key: word(),
+            },
+            data_directory: word().into(),
+            quota: 1,
+            compaction: Compaction::Periodic(word()),
+            snapshot_count: 1,
+            extra: any_key(),
+        }),
         sysctls: any_key(),
         overlay: Some(word().into()),
-        nodes: [Role::LoadBalancer, Role::Master, Role::Worker]
+        nodes: [Role::LoadBalancer, Role::Etcd, Role::Master, Role::Worker]
             .map(node)
             .into(),
     }
@@ -119,6 +132,9 @@ fn node(role: Role) -> Node {
         taints: Some(vec!["x=x:x".to_owned()]),
         tags: vec!["x".to_owned()],
         weight: 1,
+        etcd: Some(EtcdSeat {
+            peer_address: Ipv4Addr::LOCALHOST,
+        }),
         ssh: SshSettings::default(),
     }
 }

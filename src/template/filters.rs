@@ -18,6 +18,7 @@ pub(super) fn register(engine: &mut Tera) {
     engine.register_filter("line", line);
     engine.register_filter("merged", merged);
     engine.register_filter("arguments", arguments);
+    engine.register_filter("scalars", scalars);
 }
 
 /// `quote`: a string in double quotes that YAML, JSON and TOML all read back as it was.
@@ -81,6 +82,24 @@ fn arguments(value: &Value, options: Kwargs, _: &State) -> TeraResult<Value> {
         .map(|(name, value)| serde_json::json!({ "name": name, "value": value }))
         .collect();
     Value::try_from_serializable(&list)
+}
+
+/// `scalars`: a map of texts in which whole numbers and truth values become what they look like, for programs that want them
+/// so in their configuration.
+fn scalars(value: &Value, _: Kwargs, _: &State) -> TeraResult<Value> {
+    let Json::Object(texts) = json(value)? else {
+        return Err(tera::Error::message("settings are not a map"));
+    };
+    let mut typed = BTreeMap::new();
+    for (name, value) in texts {
+        let text = plain(&value)?;
+        let scalar = text
+            .parse()
+            .map(|number: u64| Json::from(number))
+            .or_else(|_| text.parse().map(|truth: bool| Json::from(truth)));
+        typed.insert(name, scalar.unwrap_or(Json::String(text)));
+    }
+    Value::try_from_serializable(&typed)
 }
 
 /// `yaml(indent=…)`: a value after `key:`, in block style, `indent` being the column of its own lines. Strings are always

@@ -25,8 +25,8 @@ use crate::action::Context;
 use overlay::Source;
 
 pub use variables::{
-    Containerd, ContainerdVersion, EtcdMember, SkipPhases, Taint, Variables, etcd_members,
-    kubeadm_flags,
+    Containerd, ContainerdVersion, EtcdClient, EtcdMember, SkipPhases, Taint, Variables,
+    etcd_member, etcd_members, kubeadm_flags,
 };
 
 /// The templates, checked: every one parses and uses known variables only.

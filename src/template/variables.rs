@@ -4,6 +4,7 @@ use camino::Utf8Path;
 use serde::Serialize;
 
 use crate::action::Context;
+use crate::cluster::etcd_member::Beginning;
 use crate::host::facts::Machine;
 use crate::host::probe::{Probe, Readings};
 use crate::inventory::version::{KubeVersion, KubeadmApi};
@@ -13,7 +14,7 @@ mod containerd;
 mod kubeadm;
 
 pub use containerd::ContainerdVersion;
-pub use kubeadm::{EtcdMember, SkipPhases, Taint, etcd_members, kubeadm_flags};
+pub use kubeadm::{EtcdMember, SkipPhases, Taint, etcd_member, etcd_members, kubeadm_flags};
 
 /// Where a load balancer keeps the cluster's CA, once there is one.
 const CA_FILE: &str = "/etc/haproxy/kubernetes-ca.crt";
@@ -29,7 +30,7 @@ pub struct Variables<'a> {
     pub inventory: &'a Inventory,
     /// The host that the file is for.
     pub node: &'a Node,
-    /// Its role: `load-balancer`, `master` or `worker`.
+    /// Its role: `load-balancer`, `etcd`, `master` or `worker`.
     pub role: Role,
     /// All masters, in the order of the inventory.
     pub masters: Vec<&'a Node>,
@@ -63,12 +64,40 @@ pub struct Variables<'a> {
     pub cert_sans: Vec<String>,
     /// The etcd members that exist in the end.
     pub etcd_members: Vec<EtcdMember>,
+    /// The host among them, if it is one.
+    pub etcd_member: Option<EtcdMember>,
+    /// How the host's member of an external etcd begins; with all members of the inventory if nothing was read.
+    pub etcd_beginning: Beginning,
+    /// Where the clients of an external etcd, the apiservers, have their certificate.
+    pub etcd_client: EtcdClient,
     /// Phases of kubeadm to skip.
     pub skip_phases: SkipPhases,
     /// Preflight errors of kubeadm to ignore, as far as its configuration may say so.
     pub ignore_errors: Vec<String>,
     /// The node's taints; none: kubeadm's default.
     pub taints: Option<Vec<Taint>>,
+}
+
+/// Files of an external etcd's clients. They lie where `kubeadm reset` does not reach, in a directory of their own, which
+/// kubeadm mounts into the apiserver.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub struct EtcdClient {
+    /// etcd's CA.
+    pub ca: &'static str,
+    /// The client's certificate.
+    pub certificate: &'static str,
+    /// Its key.
+    pub key: &'static str,
+}
+
+impl EtcdClient {
+    /// The files.
+    pub const FILES: Self = Self {
+        ca: "/etc/kubernetes/quorate/etcd/ca.crt",
+        certificate: "/etc/kubernetes/quorate/etcd/client.crt",
+        key: "/etc/kubernetes/quorate/etcd/client.key",
+    };
 }
 
 /// containerd on one host.
@@ -120,7 +149,11 @@ impl<'a> Variables<'a> {
                 .unwrap_or(KubeadmApi::V1Beta4)
                 .as_str(),
             cert_sans: cert_sans(inventory),
+            etcd_member: etcd_member(inventory, node),
             etcd_members: etcd_members(inventory),
+            etcd_beginning: Beginning::read(cx.facts())
+                .unwrap_or_else(|| Beginning::new(inventory)),
+            etcd_client: EtcdClient::FILES,
             skip_phases: SkipPhases::of(&inventory.kubeadm.skip_phases),
             ignore_errors: kubeadm::ignored_in_configuration(inventory),
             taints: kubeadm::taints(node),
@@ -132,7 +165,12 @@ impl<'a> Variables<'a> {
     pub fn probes(cx: &Context<'_>) -> Vec<Probe> {
         match cx.node.role {
             Role::LoadBalancer => vec![Probe::Machine, Probe::File(CA_FILE.into())],
-            Role::Master | Role::Worker => vec![containerd::probe(&cx.inventory.containerd)],
+            Role::Etcd => Beginning::probes(),
+            Role::Master | Role::Worker => {
+                let seat = cx.node.etcd.map(|_| Beginning::probes());
+                let containerd = containerd::probe(&cx.inventory.containerd);
+                seat.into_iter().flatten().chain([containerd]).collect()
+            }
         }
     }
 }

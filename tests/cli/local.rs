@@ -2,7 +2,7 @@
 
 use crate::{Quorate, repository};
 
-const SAMPLES: [&str; 3] = ["minimal", "ha", "lab"];
+const SAMPLES: [&str; 4] = ["minimal", "ha", "external-etcd", "lab"];
 
 #[test]
 fn every_sample_is_valid() {

@@ -21,7 +21,12 @@ pub struct Bench {
 impl Bench {
     /// An operation on `tests/data/simulated.yaml`, with bare hosts; the plan is that of the playbook of the same name.
     pub fn new(operation: &str) -> Self {
-        let stage = stage("tests/data/simulated.yaml", operation);
+        Self::on("tests/data/simulated.yaml", operation)
+    }
+
+    /// The same with another inventory.
+    pub fn on(inventory: &str, operation: &str) -> Self {
+        let stage = stage(inventory, operation);
         let plan = stage
             .session
             .plan(operation)

@@ -3,6 +3,7 @@
 mod fixture;
 mod garbage;
 mod meaning;
+mod refuses_etcd;
 mod refuses_hosts;
 mod refuses_networks;
 mod refuses_settings;

@@ -133,6 +133,9 @@ fn applies_every_default() {
         "scheduler": {},
         "etcd": {}
       },
+      "etcd": {
+        "topology": "stacked"
+      },
       "load_balancer": {
         "max_connections": 8000,
         "stats_user": "quorate"
@@ -147,7 +150,8 @@ fn applies_every_default() {
           "labels": {},
           "taints": null,
           "tags": [],
-          "weight": 100
+          "weight": 100,
+          "etcd": null
         }
       ]
     }

@@ -96,7 +96,7 @@ fn check(text: &str) -> Vec<String> {
 
 #[test]
 fn accepts_the_samples() {
-    let samples = ["ha", "minimal", "lab"].map(sample);
+    let samples = ["ha", "external-etcd", "minimal", "lab"].map(sample);
     for path in samples {
         let text = fs_err::read_to_string(&path).expect("the sample is there");
         assert_eq!(check(&text), Vec::<String>::new(), "{path}");

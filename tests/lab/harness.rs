@@ -27,6 +27,11 @@ impl Lab {
     ///
     /// The lab's name tells this checkout from others on the computer; what a killed run of this checkout left is removed.
     pub fn up() -> Self {
+        Self::up_with(&[])
+    }
+
+    /// The same with further arguments of `lab up`, how many hosts there are for example.
+    pub fn up_with(arguments: &[&str]) -> Self {
         let mut hasher = std::hash::DefaultHasher::new();
         env!("CARGO_MANIFEST_DIR").hash(&mut hasher);
         let name = format!("test-{:04x}", hasher.finish() & 0xffff);
@@ -40,15 +45,21 @@ impl Lab {
             home,
         };
         lab.quorate(&["lab", "down", "--name", &lab.name]);
-        lab.must(&[
+        let up = [
             "lab",
             "up",
             "--name",
             &lab.name,
             "--state-dir",
             lab.state.as_str(),
-        ]);
+        ];
+        lab.must(&[&up[..], arguments].concat());
         lab
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Quorate as it is run here, to be run.

@@ -1,7 +1,7 @@
 //! End to end, on real hosts: systemd, sshd, apt, HAProxy, Keepalived, kubeadm, etcd. Needs root on Linux; see `make test`.
 //!
 //! One lab carries all of it, in the order of a cluster's life, because a cluster is expensive. What is measured is printed.
-//! `QUORATE_PART=provision,backup,recover,upgrade` tells which parts; the first alone unless it is set.
+//! `QUORATE_PART=provision,backup,recover,upgrade,external` tells which parts; the first alone unless it is set.
 
 #![expect(
     clippy::indexing_slicing,
@@ -11,6 +11,7 @@
 
 mod backup;
 mod client;
+mod external;
 mod harness;
 mod recover;
 mod systemd;
@@ -52,9 +53,17 @@ fn a_cluster_from_bare_hosts_through_failures() {
     if rounds > 0 {
         return;
     }
-    let lab = Lab::up();
     let parts = std::env::var("QUORATE_PART").unwrap_or_else(|_| "provision".to_owned());
     let wants = |part: &str| parts.split(',').any(|it| it == part);
+    if wants("external") {
+        // Clusters of their own, with labs of their own.
+        external::on_the_masters();
+        external::on_hosts_of_their_own();
+    }
+    if parts == "external" {
+        return;
+    }
+    let lab = Lab::up();
     if wants("provision") {
         jobs_undo_and_the_lock_hold(&lab);
         a_plan_shows_what_is_pending_and_changes_nothing(&lab);

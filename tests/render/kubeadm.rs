@@ -21,7 +21,7 @@ const VERSIONS: [(&str, &str); 6] = [
 ];
 
 /// Fields that all three APIs have; `[]` is a list's element, `*` any key.
-const COMMON: [&str; 52] = [
+const COMMON: [&str; 56] = [
     "apiVersion",
     "kind",
     // ClusterConfiguration
@@ -42,6 +42,10 @@ const COMMON: [&str; 52] = [
     "apiServer.extraVolumes[].pathType",
     "controllerManager.extraVolumes",
     "scheduler.extraVolumes",
+    "etcd.external.endpoints[]",
+    "etcd.external.caFile",
+    "etcd.external.certFile",
+    "etcd.external.keyFile",
     "etcd.local.dataDir",
     "etcd.local.imageRepository",
     "etcd.local.imageTag",

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::support::{Cluster, SAMPLES};
 
+const ROLES: [Role; 4] = [Role::LoadBalancer, Role::Etcd, Role::Master, Role::Worker];
 const LOAD_BALANCER: [&str; 5] = [
     "haproxy/haproxy.cfg",
     "haproxy/override.conf",
@@ -28,6 +29,7 @@ const MASTER: [&str; 3] = [
     "kubeadm/cluster.yaml",
     "kubeadm/init.yaml",
 ];
+const ETCD: [&str; 3] = ["etcd/etcd.service", "etcd/etcd.yaml", "etcd/kubeadm.yaml"];
 /// What a worker has.
 const WORKER: [&str; 1] = ["kubeadm/kubelet.yaml"];
 
@@ -37,6 +39,7 @@ const INCLUDED: &str = "kubeadm/node-registration.yaml";
 fn templates_of(role: Role) -> Vec<&'static str> {
     match role {
         Role::LoadBalancer => LOAD_BALANCER.to_vec(),
+        Role::Etcd => ETCD.to_vec(),
         Role::Master => [&NODE[..], &MASTER[..]].concat(),
         Role::Worker => [&NODE[..], &WORKER[..]].concat(),
     }
@@ -49,7 +52,7 @@ fn all_files(cluster: &Cluster, host: &str) -> String {
         let file = cluster.render(template, host);
         write!(text, "=== {template}\n{file}").unwrap();
     }
-    if role != Role::LoadBalancer {
+    if role.is_node() {
         for registry in cluster.inventory.images.registries.keys() {
             let file = cluster.render_with(PER_REGISTRY, host, json!({ "registry": registry }));
             write!(text, "=== {PER_REGISTRY} for {registry}\n{file}").unwrap();
@@ -63,8 +66,10 @@ fn every_template_of_every_sample_is_as_it_was() {
     for sample in SAMPLES {
         let cluster = Cluster::load(sample);
         let name = sample.rsplit('/').next().unwrap().trim_end_matches(".yaml");
-        let roles = [Role::LoadBalancer, Role::Master, Role::Worker];
-        for node in roles.map(|role| cluster.hosts(role)[0]) {
+        for node in ROLES
+            .iter()
+            .filter_map(|role| cluster.inventory.with_role(*role).next())
+        {
             insta::assert_snapshot!(
                 format!("{name}-{}", node.name),
                 all_files(&cluster, &node.name)
@@ -89,7 +94,7 @@ fn every_template_is_among_the_snapshots() {
     let templates = Templates::load(None).unwrap();
     let names: BTreeSet<&str> = templates.names().collect();
     let mut shown: BTreeSet<&str> = BTreeSet::from([PER_REGISTRY, INCLUDED]);
-    for role in [Role::LoadBalancer, Role::Master, Role::Worker] {
+    for role in ROLES {
         shown.extend(templates_of(role));
     }
     assert_eq!(names, shown);

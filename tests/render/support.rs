@@ -9,9 +9,10 @@ use quorate::template::Templates;
 use serde_json::{Value, json};
 
 /// The inventories that are rendered: the samples that people start from, and one with every setting.
-pub const SAMPLES: [&str; 4] = [
+pub const SAMPLES: [&str; 5] = [
     "inventory/minimal.yaml",
     "inventory/ha.yaml",
+    "inventory/external-etcd.yaml",
     "inventory/lab.yaml",
     "tests/render/full.yaml",
 ];

@@ -123,6 +123,7 @@ impl Keys {
             taints: None,
             tags: Vec::new(),
             weight: 100,
+            etcd: None,
             ssh: self.settings(port),
         }
     }

@@ -249,6 +249,7 @@ pub fn node(name: &str, ssh: SshSettings) -> Node {
         taints: None,
         tags: Vec::new(),
         weight: 100,
+        etcd: None,
         ssh,
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! [`take`] saves it beside etcd's data, [`prove`] restores it into a scratch etcd that nothing can reach and compares what
 //! that serves with what the living member held at the same revision; only then is it worth keeping. Both run as jobs, with
-//! the programs of etcd's own image, so nothing has to be installed and the tool is always of the cluster's own minor.
+//! the programs of etcd's own image (of the host's own etcd where systemd runs it), so nothing has to be installed and the
+//! tool is always of the cluster's own minor.
 //!
 //! What is compared: the hash over every key and every version of it since the last compaction (etcd's `HashKV`, the
 //! same that etcd's own corruption check compares between members), and the number of keys. `snapshot status` alone is no
@@ -21,7 +22,7 @@ use crate::host::command::{Command, Script};
 use crate::host::error::HostError;
 use crate::host::job::Job;
 
-pub use rank::best;
+pub use rank::{Best, best};
 
 /// How long saving or restoring may take: some gigabytes on a slow disk.
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
@@ -34,6 +35,16 @@ pub const PATH: &str = "/var/lib/quorate/snapshot/snapshot.db";
 
 const SAVE: &str = concat!(include_str!("image.sh"), include_str!("save.sh"));
 const TRIAL: &str = concat!(include_str!("image.sh"), include_str!("trial.sh"));
+const SAVE_EXTERNAL: &str = concat!(include_str!("external.sh"), include_str!("save.sh"));
+const TRIAL_EXTERNAL: &str = concat!(include_str!("external.sh"), include_str!("trial.sh"));
+
+/// Saving and trying, with the programs that the host's etcd runs from: its image's, or its own.
+fn bodies(host: &Host) -> [&'static str; 2] {
+    match host.node.etcd {
+        None => [SAVE, TRIAL],
+        Some(_) => [SAVE_EXTERNAL, TRIAL_EXTERNAL],
+    }
+}
 
 /// A snapshot on the host that took it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,7 +192,8 @@ pub async fn discard(host: &Host) -> Result<(), HostError> {
 
 /// Saves a snapshot of the host's etcd at [`PATH`], unproved. `run` names this start among others of the same job.
 pub async fn take(host: &Host, run: &str) -> Result<Snapshot, SnapshotError> {
-    let script = Script::new("etcd-snapshot-save", SAVE);
+    let [save, _] = bodies(host);
+    let script = Script::new("etcd-snapshot-save", save);
     let text = job(host, "etcd-snapshot", "saving the snapshot", run, script).await?;
     parse_saved(&text).ok_or_else(|| garbled(host, "etcd-snapshot", &text))
 }
@@ -192,7 +204,8 @@ async fn trial(
     revision: u64,
     path: &str,
 ) -> Result<Contents, SnapshotError> {
-    let script = Script::new("etcd-snapshot-trial", TRIAL)
+    let [_, trial] = bodies(host);
+    let script = Script::new("etcd-snapshot-trial", trial)
         .arg(revision.to_string())
         .arg(path);
     let text = job(host, "etcd-trial", "restoring the snapshot", run, script).await?;

@@ -3,26 +3,35 @@
 use std::cmp::Reverse;
 
 use crate::cluster::etcd::View;
-use crate::cluster::plane::{Etcd, Member, Plane};
+use crate::cluster::plane::{Etcd, Plane};
+use crate::inventory::Node;
 
-/// The member whose data is the best: of the cluster that the masters agree on, healthy if one is, the highest term and
+/// A member and its host.
+#[derive(Debug, Clone, Copy)]
+pub struct Best<'p> {
+    /// The host.
+    pub node: &'p Node,
+    /// What its etcd says.
+    pub view: &'p View,
+}
+
+/// The member whose data is the best: of the cluster that the members agree on, healthy if one is, the highest term and
 /// the most entries, and among equals one that does not lead.
 ///
 /// Without quorum nobody is healthy; then the survivor with the newest log is the best there is, as Raft itself would
 /// elect it: by term, then by index.
 #[must_use]
-pub fn best<'p, 'a>(plane: &'p Plane<'a>) -> Option<&'p Member<'a>> {
+pub fn best<'p>(plane: &'p Plane<'_>) -> Option<Best<'p>> {
     let (Etcd::Living(cluster) | Etcd::NoQuorum(cluster)) = plane.etcd() else {
         return None;
     };
     let worth = |view: &View| (view.is_healthy, view.term, view.applied, view.index);
-    let of_cluster = plane.masters.iter().filter_map(|master| {
-        let view = master.etcd.as_ref().filter(|view| cluster.knows(view))?;
+    let of_cluster = plane.views().into_iter().filter(|(_, view)| {
         let is_learner = cluster
             .members
             .with_id(view.member_id)
             .is_some_and(|member| member.is_learner);
-        (!is_learner).then_some((master, view))
+        cluster.knows(view) && !is_learner
     });
     // A follower serves as well and has less to do; a few entries of lag are no reason to load the leader.
     let ranked = of_cluster.min_by_key(|(_, view)| {
@@ -36,7 +45,7 @@ pub fn best<'p, 'a>(plane: &'p Plane<'a>) -> Option<&'p Member<'a>> {
             index,
         ))
     });
-    ranked.map(|(master, _)| master)
+    ranked.map(|(node, view)| Best { node, view })
 }
 
 /// Entries that count as no lag while the cluster is written to.

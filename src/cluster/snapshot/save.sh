@@ -1,13 +1,12 @@
 # Saves a snapshot of the etcd of this host, and says what the living member holds at its revision.
 work=/var/lib/quorate/snapshot
-pki=/etc/kubernetes/pki/etcd
 # A trial that a dead run left under way reads what is replaced here.
 while systemctl show -p ActiveState quorate-etcd-trial.service | grep -qx -e ActiveState=active -e ActiveState=activating; do
     sleep 0.3
 done
 rm -rf $work
 mkdir -p $work
-needed=$(( $(stat -c %s /var/lib/etcd/member/snap/db) * 4 / 1024 ))
+needed=$(( $(stat -c %s "$data/member/snap/db") * 4 / 1024 ))
 free=$(df -Pk $work | awk 'NR == 2 { print $4 }')
 if [ "$free" -lt "$needed" ]; then
     echo "$work has $free KiB free, and a snapshot with its trial restore needs $needed" >&2

@@ -24,6 +24,10 @@ impl World {
             .filter(|_| machine.is_up())?;
         let is_ready = self.now >= pod.comes_up_at()[1]
             && machine.files.has("/etc/kubernetes/pki/apiserver.crt");
+        if super::external_etcd::is_external(machine) {
+            let may_ask = super::external_etcd::may_ask(machine);
+            return self.live_cluster().filter(|_| is_ready && may_ask);
+        }
         let (cluster, _): Data = self.running(machine).filter(|_| is_ready)?;
         self.has_quorum(cluster).then_some(cluster)
     }

@@ -1,5 +1,6 @@
 //! What `control-plane-config` does on a master: candidates, and putting them in place.
 
+use super::external_etcd::is_external;
 use super::kubeadm::{certificate_of, manifest, note_applied, shared_configuration, store_shared};
 use super::scripts::Ended;
 use super::world::World;
@@ -25,6 +26,9 @@ pub(super) fn make(world: &mut World, host: &str) -> Ended {
     let candidate = certificate_of(world, host);
     let mut output = String::new();
     for name in COMPONENTS {
+        if name == "etcd" && is_external(world.machine(host)) {
+            continue;
+        }
         let path = format!("{MANIFESTS}/{name}.yaml");
         let running = world
             .machine(host)

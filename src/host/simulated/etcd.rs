@@ -57,11 +57,12 @@ pub type Data = (usize, u64);
 
 /// The data in a machine's data directory.
 pub(super) fn data(machine: &Machine) -> Option<Data> {
-    let (cluster, member) = machine.files.text(DATA)?.split_once(' ')?;
+    let path = super::external_etcd::data_path(machine);
+    let (cluster, member) = machine.files.text(&path)?.split_once(' ')?;
     Some((cluster.parse().ok()?, member.parse().ok()?))
 }
 
-fn id(text: &str) -> u64 {
+pub(super) fn id(text: &str) -> u64 {
     Sha256::digest(text)
         .iter()
         .take(8)
@@ -72,6 +73,45 @@ fn peer_url(machine: &Machine) -> String {
     crate::cluster::etcd::peer_url(machine.address)
 }
 
+impl Cluster {
+    /// A cluster that begins with a static list `name=url,…`, none of whose members has started.
+    pub(super) fn listed(cluster: u64, list: &str) -> Self {
+        let urls = list.split(',').filter_map(|entry| entry.split_once('='));
+        let member = |(_, url): (&str, &str)| Member {
+            id: id(&format!("member {url} {list}")),
+            name: String::new(),
+            peer_url: url.to_owned(),
+            is_learner: false,
+        };
+        Self {
+            id: cluster,
+            members: urls.map(member).collect(),
+            started: BTreeSet::new(),
+            token: None,
+            revision: 1,
+            leader: None,
+            objects: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a member without a vote, as the only one.
+    pub(super) fn add_learner(&mut self, id: u64, url: &str) -> Result<(), String> {
+        if self.members.iter().any(|member| member.peer_url == url) {
+            return Err("etcdserver: Peer URLs already exists".to_owned());
+        }
+        if self.members.iter().any(|member| member.is_learner) {
+            return Err("etcdserver: too many learner members in cluster".to_owned());
+        }
+        self.members.push(Member {
+            id,
+            name: String::new(),
+            peer_url: url.to_owned(),
+            is_learner: true,
+        });
+        Ok(())
+    }
+}
+
 impl World {
     /// Starts a member with what its machine has: its data, or its manifest. `None`: it exits at once.
     pub(super) fn start_member(&mut self, host: &str) -> Option<Data> {
@@ -80,7 +120,7 @@ impl World {
         let (cluster, member) = match data(&machine) {
             Some(data) => data,
             None if manifest.contains("--initial-cluster-state=existing") => {
-                self.enter(&machine)?
+                self.enter(&peer_url(&machine), &machine.name)?
             }
             None => self.found(&machine),
         };
@@ -128,15 +168,14 @@ impl World {
     }
 
     /// A member that was added and has never started; one that has is refused: `member … has already been bootstrapped`.
-    fn enter(&mut self, machine: &Machine) -> Option<Data> {
-        let url = peer_url(machine);
+    pub(super) fn enter(&mut self, url: &str, name: &str) -> Option<Data> {
         let mut clusters = self.etcd.iter_mut().enumerate();
         let (index, member) = clusters.find_map(|(index, cluster)| {
             let mut members = cluster.members.iter_mut();
             let own = members.find(|member| member.peer_url == url && member.name.is_empty())?;
             Some((index, own))
         })?;
-        machine.name.clone_into(&mut member.name);
+        name.clone_into(&mut member.name);
         Some((index, member.id))
     }
 
@@ -174,7 +213,7 @@ impl World {
         known.then_some((cluster, member))
     }
 
-    fn is_running(&self, cluster: usize, member: u64) -> bool {
+    pub(super) fn is_running(&self, cluster: usize, member: u64) -> bool {
         self.machines
             .values()
             .any(|machine| self.running(machine) == Some((cluster, member)))
@@ -227,7 +266,7 @@ impl World {
         true
     }
 
-    fn member(&mut self, cluster: usize, id: u64) -> Option<&mut Member> {
+    pub(super) fn member(&mut self, cluster: usize, id: u64) -> Option<&mut Member> {
         self.etcd
             .get_mut(cluster)?
             .members

@@ -7,6 +7,7 @@ use super::world::World;
 pub(super) fn job_steps(script: &str) -> Option<Vec<Step>> {
     let steps: Vec<Step> = match script {
         "packages-install" => vec![unpack, configure],
+        "etcd-packages-install" => vec![unpack_etcd, configure, hold],
         "kubernetes-packages-install" => vec![unpack_kubernetes, configure, hold],
         "kubernetes-repository-refresh" => vec![|_, _| End::Done],
         "kubernetes-key-fetch" => vec![fetch_key],
@@ -43,6 +44,16 @@ fn unpack_kubernetes(world: &mut World, work: &Work) -> End {
     let release = work.arguments.first().cloned().unwrap_or_default();
     for name in work.arguments.iter().skip(1) {
         machine.unpack(name, &format!("{release}-1.1"));
+    }
+    End::Done
+}
+
+fn unpack_etcd(world: &mut World, work: &Work) -> End {
+    let machine = world.machine(&work.host);
+    machine.is_dpkg_interrupted = true;
+    let release = work.arguments.first().cloned().unwrap_or_default();
+    for name in work.arguments.iter().skip(1) {
+        machine.unpack(name, &format!("{release}-4+b4"));
     }
     End::Done
 }

@@ -36,6 +36,7 @@ mod certificate;
 mod door;
 mod drain;
 pub mod etcd;
+mod external_etcd;
 pub mod faults;
 pub mod files;
 mod install;

@@ -16,7 +16,8 @@ pub struct Package {
 }
 
 /// Packages that bring a service, and whether installing starts it.
-const SERVICES: [(&str, &str, bool); 4] = [
+const SERVICES: [(&str, &str, bool); 5] = [
+    ("etcd-server", "etcd", true),
     ("haproxy", "haproxy", true),
     ("keepalived", "keepalived", false),
     ("containerd", "containerd", true),

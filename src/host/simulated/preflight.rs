@@ -13,6 +13,7 @@ pub(super) fn preflight(world: &mut World, host: &str, targets: &[String]) -> St
             machine.runs("haproxy") && machine.files.has("/etc/keepalived/keepalived.conf")
         }
         Role::Master | Role::Worker => machine.files.has("/etc/kubernetes/kubelet.conf"),
+        Role::Etcd => machine.files.has(crate::cluster::etcd::MEMBERSHIP),
     };
     let mut lines = vec![format!("joined {}", if is_joined { "yes" } else { "no" })];
     let configurations = ["/etc/kubernetes/admin.conf", "/etc/kubernetes/kubelet.conf"];
@@ -22,7 +23,7 @@ pub(super) fn preflight(world: &mut World, host: &str, targets: &[String]) -> St
     lines.extend(
         server.map(|(_, rest)| format!("endpoint {}", rest.lines().next().unwrap_or_default())),
     );
-    if machine.role != Role::LoadBalancer && machine.files.has(DATA) {
+    if machine.role.is_node() && machine.files.has(DATA) {
         lines.push("etcd-data yes".to_owned());
     }
     if !is_joined {
@@ -43,7 +44,7 @@ fn preflight_of_bare(world: &World, machine: &Machine, targets: &[String]) -> Ve
             format!("vip answered {}", super::probes::mac(holder))
         }));
         lines.push("listened yes".to_owned());
-    } else {
+    } else if machine.role.is_node() {
         lines.extend(["overlay", "br_netfilter"].map(|module| format!("module {module} yes")));
     }
     if let Some(package) = machine
@@ -67,7 +68,7 @@ fn preflight_of_bare(world: &World, machine: &Machine, targets: &[String]) -> Ve
                 .map(|port| format!("reach {name} {port} {verdict}")),
         );
     }
-    if machine.role == Role::Master {
+    if matches!(machine.role, Role::Master | Role::Etcd) {
         lines.extend([
             "space 104857600 /var/lib/etcd".to_owned(),
             "sync p99 900 /var/lib/etcd".to_owned(),

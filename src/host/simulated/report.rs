@@ -36,8 +36,14 @@ pub(super) fn report(world: &mut World, host: &str) -> Report {
     if !can_ask.iter().all(|path| machine.files.has(path)) {
         return report;
     }
+    answers_of_etcd(world, &machine, &mut report);
+    report
+}
+
+/// What a machine's etcd answers.
+pub(super) fn answers_of_etcd(world: &World, machine: &Machine, report: &mut Report) {
     report.etcd_status = Answer::Unreachable;
-    if let Some(data) = world.running(&machine) {
+    if let Some(data) = world.running(machine) {
         let ok = |body: Option<String>| Answer::Http(200, body.unwrap_or_default());
         report.etcd_status = ok(world.etcd_status(data));
         report.etcd_members = ok(world.etcd_members(data));
@@ -47,7 +53,6 @@ pub(super) fn report(world: &mut World, host: &str) -> Report {
             Answer::Http(503, "{\"health\":\"false\"}".to_owned())
         };
     }
-    report
 }
 
 fn traces(machine: &Machine) -> std::collections::BTreeSet<Has> {
@@ -70,6 +75,9 @@ fn traces(machine: &Machine) -> std::collections::BTreeSet<Has> {
         .into_iter()
         .filter(|(_, path)| machine.files.has(path));
     let mut has: std::collections::BTreeSet<Has> = there.map(|(has, _)| has).collect();
+    if has.contains(&Has::ApiserverManifest) && super::external_etcd::is_external(machine) {
+        has.insert(Has::ExternalEtcd);
+    }
     if !machine.packages.contains_key("curl") {
         has.insert(Has::NoCurl);
     }

@@ -6,8 +6,10 @@ use super::jobs::End;
 use super::machine::Machine;
 use super::report::{api, api_read, report};
 use super::world::World;
-use super::{candidates, kubeadm, kubelet, load_balancer, preflight, restore, snapshot, upgrade};
-use crate::cluster::ca::SHARED_PKI;
+use super::{
+    candidates, external_etcd, kubeadm, kubelet, load_balancer, preflight, restore, snapshot,
+    upgrade,
+};
 use crate::host::command::{Body, Command, Script};
 use crate::host::file::RemoteFile;
 
@@ -27,6 +29,7 @@ pub(super) fn answers_with_keys(command: &Command) -> bool {
         Body::Script(script) => [
             "backup-files",
             "control-plane-pki",
+            "etcd-ca-read",
             "file-part-read",
             "kubeconfig-fetch",
         ]
@@ -51,6 +54,7 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
     let machine = world.machine(host);
     Ok(match script.name {
         "kubernetes-report" => (0, report(world, host).to_string()),
+        "etcd-report" => (0, external_etcd::report(world, host).to_string()),
         "kubernetes-api-read" => (0, api_read(world, host, script.argument(1))),
         "kubernetes-repository-listings" => (0, listings(machine)),
         "registry-files" => (0, registry_files(machine, script.argument(0))),
@@ -66,7 +70,7 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
         "containerd-version" => (127, String::new()),
         "preflight" => (
             0,
-            preflight::preflight(world, host, script.arguments.get(4..).unwrap_or_default()),
+            preflight::preflight(world, host, script.arguments.get(5..).unwrap_or_default()),
         ),
         name => match upgrade::probe(world, host, script) {
             Some(said) => (0, said),
@@ -112,7 +116,7 @@ pub(super) fn run(
             done
         }
         "kubernetes-api" => Ok(api(world, host, [argument(1), argument(2)], stdin)),
-        "control-plane-pki" => Ok(pki(machine)),
+        "control-plane-pki" => Ok(pki(machine, &script.arguments)),
         "etcd-member-remove" => {
             let id = argument(1)
                 .parse()
@@ -157,7 +161,8 @@ pub(super) fn run(
         | "control-plane-component-healthy"
         | "control-plane-store-kubelet"
         | "wait-for-units" => done,
-        name => upgrade::run(world, host, script)
+        name => external_etcd::run(world, host, script, stdin)
+            .or_else(|| upgrade::run(world, host, script))
             .or_else(|| snapshot::run(world, host, script, stdin))
             .or_else(|| restore::run(world, host, script))
             .map_or_else(|| unknown(&format!("script `{name}`")), Ok),
@@ -231,9 +236,9 @@ fn registry_files(machine: &Machine, directory: &str) -> String {
     files.map(|(path, _)| format!("{path}\n")).collect()
 }
 
-fn pki(machine: &Machine) -> Ended {
+fn pki(machine: &Machine, names: &[String]) -> Ended {
     let mut text = String::new();
-    for name in SHARED_PKI {
+    for name in names {
         let Some(content) = machine.files.text(&format!("/etc/kubernetes/pki/{name}")) else {
             return (1, text, format!("cat: {name}: No such file or directory"));
         };

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::etcd::DATA;
+use super::etcd;
+use super::external_etcd;
 use super::files::File;
 use super::jobs::{End, Step, Work};
 use super::kubeadm::value_of;
@@ -24,7 +25,7 @@ pub struct Saved {
 }
 
 /// What `backup-files` takes of a host.
-const OF_HOST: [&str; 12] = [
+const OF_HOST: [&str; 14] = [
     "/etc/kubernetes/",
     "/var/lib/kubelet/config.yaml",
     "/var/lib/kubelet/kubeadm-flags.env",
@@ -36,6 +37,8 @@ const OF_HOST: [&str; 12] = [
     "/etc/keepalived/",
     "/etc/systemd/system/haproxy.service.d/",
     "/etc/systemd/system/keepalived.service.d/",
+    "/etc/etcd/",
+    "/etc/systemd/system/etcd.service",
     "/etc/machine-id",
 ];
 
@@ -196,16 +199,25 @@ pub(super) fn image(machine: &Machine) -> Option<String> {
     value_of(texts.next()?, "image:")
 }
 
+/// What a machine's etcd runs from: its image, or a package of its own.
+fn programs(machine: &Machine) -> Option<String> {
+    image(machine).or_else(|| {
+        let is_service = machine.files.has(crate::cluster::etcd_member::CONFIG);
+        is_service.then(|| format!("etcd {}", etcd::VERSION))
+    })
+}
+
 fn clear(world: &mut World, work: &Work) -> End {
     let machine = world.machine(&work.host);
     machine.files.remove_below("/var/lib/quorate/snapshot");
-    if image(machine).is_none() {
+    if programs(machine).is_none() {
         return End::Fails("no manifest of etcd names its image".to_owned());
     }
-    if machine.files.has(DATA) {
+    let data = external_etcd::data_path(machine);
+    if machine.files.has(&data) {
         End::Done
     } else {
-        End::Fails(format!("stat: cannot statx '{DATA}'"))
+        End::Fails(format!("stat: cannot statx '{data}'"))
     }
 }
 
@@ -227,7 +239,7 @@ fn save(world: &mut World, work: &Work) -> End {
         "status {}\n{}image {}\nsha256 {}\nsize {}\n",
         json!({ "revision": saved.revision }),
         contents(&saved),
-        image(&machine).unwrap_or_default(),
+        programs(&machine).unwrap_or_default(),
         crate::text::sha256(&file),
         file.len()
     );
@@ -282,7 +294,7 @@ impl World {
 
 fn restore_aside(world: &mut World, work: &Work) -> End {
     let path = work.arguments.get(1).cloned().unwrap_or_default();
-    if image(world.machine(&work.host)).is_none() {
+    if programs(world.machine(&work.host)).is_none() {
         return End::Fails("no manifest of etcd names its image".to_owned());
     }
     match world.saved_in(&work.host, &path) {

@@ -32,6 +32,7 @@ impl World {
         now: u64,
     ) -> Result<(), String> {
         let unit = short(unit);
+        let waits = unit == "etcd" && !super::external_etcd::may_start(self.machine(host));
         let refusal = load_balancer::refuses_to_run(unit, &self.machine(host).files);
         let machine = self.machine(host);
         let Some(state) = machine.units.get_mut(unit) else {
@@ -43,6 +44,8 @@ impl World {
             "disable" => state.enabled = false,
             "stop" => state.active = false,
             "start" if state.active => {}
+            // A condition that does not hold is no failure.
+            "start" | "restart" if waits => state.active = false,
             "start" | "restart" | "reload" | "reload-or-restart" => {
                 state.changed_us = now;
                 if verb == "reload" && !state.active {
@@ -55,6 +58,9 @@ impl World {
                 }
             }
             _ => return Err(format!("the simulation does not know `systemctl {verb}`")),
+        }
+        if unit == "etcd" && state.starts > starts_before {
+            machine.pods.remove(unit);
         }
         if unit == "haproxy" && verb != "enable" {
             machine.servers_out.clear();

@@ -175,6 +175,7 @@ impl World {
 
     /// Brings everything that follows by itself in line: static pods, Nodes, the virtual IP.
     pub fn settle(&mut self) {
+        self.settle_etcd_services();
         self.settle_pods();
         self.settle_nodes();
         self.settle_vip();

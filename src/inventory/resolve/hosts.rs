@@ -7,7 +7,7 @@ use super::super::range::{RangeError, expand, is_range};
 use super::super::rules::files::Base;
 use super::super::rules::hosts::Host;
 use super::super::rules::{Findings, kubernetes, values};
-use super::super::spec::Spec;
+use super::super::spec::{Spec, SshSpec};
 use super::super::{Node, Role, SshSettings};
 use super::{Above, entries, list, required, ssh};
 use crate::input::{Entries, Field, Given, Place, Problem, Shorthand};
@@ -20,6 +20,13 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
+    /// Whether a name is that of a host of this role.
+    pub fn is(&self, name: &str, role: Role) -> bool {
+        self.hosts
+            .iter()
+            .any(|host| host.node.role == role && host.node.name == name)
+    }
+
     /// How many hosts of a role are listed, right or not.
     pub fn count(&self, role: Role) -> usize {
         self.listed.get(&role).copied().unwrap_or_default()
@@ -60,11 +67,11 @@ pub(super) fn resolve(
 }
 
 /// One entry of a role's map, which stands for one host or a range of them.
-struct Entry<'a> {
-    base: &'a Base,
-    role: Role,
-    name: &'a Given<String>,
-    general: &'a SshSettings,
+pub(super) struct Entry<'a> {
+    pub base: &'a Base,
+    pub role: Role,
+    pub name: &'a Given<String>,
+    pub general: &'a SshSettings,
 }
 
 impl Entry<'_> {
@@ -92,16 +99,25 @@ impl Entry<'_> {
             }
         };
         let node = self.node(spec, findings);
+        self.expanded_hosts(&node, address.as_ref(), &spec.ssh, findings)
+    }
+
+    /// The hosts that the entry stands for, each with its name, its address and what else they have in common.
+    pub fn expanded_hosts(
+        &self,
+        node: &Node,
+        address: Option<&Given<String>>,
+        ssh: &Field<SshSpec>,
+        findings: &mut Findings,
+    ) -> Option<Vec<Host>> {
         let names = self.names(findings);
-        let addresses = address
-            .as_ref()
-            .and_then(|address| expanded(address, findings));
+        let addresses = address.and_then(|address| expanded(address, findings));
         let (names, address, addresses) = (names?, address?, addresses?);
         if names.len() != addresses.len() {
-            findings.refuse(self.lengths_differ(names.len(), addresses.len(), &address));
+            findings.refuse(self.lengths_differ(names.len(), addresses.len(), address));
             return None;
         }
-        let ssh_hosts = ssh_hosts(spec, names.len(), findings)?;
+        let ssh_hosts = ssh_hosts(ssh, names.len(), findings)?;
         let mut hosts = Vec::new();
         for ((name, address_text), ssh_host) in names.into_iter().zip(addresses).zip(ssh_hosts) {
             let mut node = node.clone();
@@ -117,7 +133,8 @@ impl Entry<'_> {
         Some(hosts)
     }
 
-    fn names(&self, findings: &mut Findings) -> Option<Vec<String>> {
+    /// The names that the entry stands for.
+    pub fn names(&self, findings: &mut Findings) -> Option<Vec<String>> {
         let names = expanded(self.name, findings)?;
         let first_wrong = names
             .iter()
@@ -131,7 +148,12 @@ impl Entry<'_> {
         }
     }
 
-    fn lengths_differ(&self, names: usize, addresses: usize, address: &Given<String>) -> Problem {
+    pub fn lengths_differ(
+        &self,
+        names: usize,
+        addresses: usize,
+        address: &Given<String>,
+    ) -> Problem {
         let name = &self.name.value;
         Problem::at(
             address.place,
@@ -166,6 +188,7 @@ impl Entry<'_> {
                 .map(|tags| list(tags, findings, kubernetes::tag))
                 .unwrap_or_default(),
             weight: weight.unwrap_or(100),
+            etcd: None,
             ssh: ssh::of_host(self.base, self.general, &spec.ssh, findings),
         }
     }
@@ -195,11 +218,11 @@ impl Entry<'_> {
 
 /// `ssh.host` for each host: one text for one host, a range for a range.
 fn ssh_hosts(
-    spec: &HostSpec,
+    ssh: &Field<SshSpec>,
     count: usize,
     findings: &mut Findings,
 ) -> Option<Vec<Option<String>>> {
-    let Some(host) = spec.ssh.value().and_then(|ssh| ssh.host.given()) else {
+    let Some(host) = ssh.value().and_then(|ssh| ssh.host.given()) else {
         return Some(vec![None; count]);
     };
     let texts = expanded(host, findings)?;
@@ -226,7 +249,7 @@ fn ssh_hosts(
 }
 
 /// The texts that a range stands for.
-fn expanded(given: &Given<String>, findings: &mut Findings) -> Option<Vec<String>> {
+pub(super) fn expanded(given: &Given<String>, findings: &mut Findings) -> Option<Vec<String>> {
     findings.keep(expand(&given.value).map_err(|error| {
         let help = match &error {
             RangeError::Malformed(_) => {

@@ -12,6 +12,7 @@ use super::version::KubeVersion;
 use super::{Inventory, Role};
 use crate::input::{Entries, Field, Given, Place, Problem, question};
 
+mod etcd;
 mod hosts;
 mod kubeadm;
 mod network;
@@ -22,7 +23,8 @@ mod ssh;
 pub(super) fn resolve(path: &Utf8Path, spec: &Spec, findings: &mut Findings) -> Option<Inventory> {
     let base = Base::of(path);
     let ssh = ssh::general(&base, &spec.ssh, findings);
-    let hosts = hosts::resolve(&base, spec, &ssh, findings);
+    let mut hosts = hosts::resolve(&base, spec, &ssh, findings);
+    let members = etcd::members(&base, spec, &ssh, &mut hosts, findings);
     let cluster = required(
         &spec.cluster,
         "cluster",
@@ -53,6 +55,8 @@ pub(super) fn resolve(path: &Utf8Path, spec: &Spec, findings: &mut Findings) -> 
     let cni = settings::cni(&base, &spec.cni, findings);
     let audit = settings::audit(&base, &spec.audit, findings);
     let kubeadm = kubeadm::kubeadm(&spec.kubeadm, findings);
+    let kubernetes = cluster.as_ref().and_then(|cluster| cluster.kubernetes);
+    let etcd = etcd::topology(&base, spec, kubernetes, &hosts, &members, findings);
     let ingress = kubeadm::ingress(spec, &kubeadm, findings);
     let load_balancer = settings::load_balancer(&base, &spec.load_balancer, findings);
     let sysctls = settings::sysctls(&spec.sysctls, findings);
@@ -77,6 +81,7 @@ pub(super) fn resolve(path: &Utf8Path, spec: &Spec, findings: &mut Findings) -> 
         kubelet: spec.kubelet.value().cloned().unwrap_or_default(),
         kube_proxy: spec.kube_proxy.value().cloned().unwrap_or_default(),
         kubeadm,
+        etcd: etcd?,
         load_balancer,
         sysctls,
         overlay,
@@ -223,7 +228,12 @@ fn count_hosts(spec: &Spec, hosts: &hosts::Hosts, findings: &mut Findings) {
         Field::Absent | Field::Wrong => Place::default(),
     };
     if !matches!(spec.masters, Field::Wrong) {
-        rules::odd_masters(hosts.count(Role::Master), place(&spec.masters), findings);
+        let (count, place) = (hosts.count(Role::Master), place(&spec.masters));
+        if spec.etcd.is_absent() {
+            rules::odd_masters(count, place, findings);
+        } else {
+            rules::some_masters(count, place, findings);
+        }
     }
     let is_known = !matches!(spec.lb, Field::Wrong) && !matches!(spec.vip, Field::Wrong);
     if is_known {

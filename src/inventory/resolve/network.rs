@@ -13,6 +13,12 @@ use super::hosts::Hosts;
 use super::{Above, kubeadm, optional, or_default, required};
 use crate::input::{Field, Given, Problem};
 
+/// The pod network by default.
+const PODS: &str = "10.244.0.0/16";
+
+/// The service network by default.
+const SERVICES: &str = "10.96.0.0/12";
+
 /// The router id of every example on the net: never the default.
 const EVERYBODYS_ROUTER_ID: u8 = 51;
 
@@ -112,8 +118,8 @@ pub(super) fn network(
 ) -> Option<Network> {
     let absent = NetworkSpec::default();
     let network = spec.network.value().unwrap_or(&absent);
-    let pods = cidr("pod", &network.pods, "10.244.0.0/16", findings);
-    let services = cidr("service", &network.services, "10.96.0.0/12", findings);
+    let pods = cidr("pod", &network.pods, PODS, findings);
+    let services = cidr("service", &network.services, SERVICES, findings);
     optional(&network.hosts, findings, values::network);
     let local = hosts_network(network);
     if let Some(local) = &local {
@@ -138,8 +144,18 @@ pub(super) fn network(
     })
 }
 
+/// The networks of pods and services, as far as they are right; what is wrong with them is said by [`network`].
+pub(super) fn clusters(spec: &Spec) -> Vec<Cidr> {
+    let absent = NetworkSpec::default();
+    let network = spec.network.value().unwrap_or(&absent);
+    let mut unheard = Findings::default();
+    let pods = cidr("pod", &network.pods, PODS, &mut unheard);
+    let services = cidr("service", &network.services, SERVICES, &mut unheard);
+    pods.into_iter().chain(services).collect()
+}
+
 /// The VIP's address, if it is one.
-fn address_of(spec: &Spec) -> Option<Given<Ipv4Addr>> {
+pub(super) fn address_of(spec: &Spec) -> Option<Given<Ipv4Addr>> {
     let given = spec.vip.value()?.address.given()?;
     Some(given.with(given.value.parse().ok()?))
 }

@@ -33,12 +33,7 @@ pub(super) fn packages(
     match kind {
         PackagesKind::Mirror => mirror(base, given, findings),
         PackagesKind::Upstream | PackagesKind::Preinstalled => {
-            for key in [&spec.url, &spec.key].into_iter().filter_map(Field::given) {
-                findings.refuse(
-                    Problem::at(key.key, "only a mirror has an URL and a key")
-                        .help("write `source: mirror`, or remove this key"),
-                );
-            }
+            refuse_repository([&spec.url, &spec.key], findings);
             Some(if kind == PackagesKind::Upstream {
                 PackageSource::Upstream
             } else {
@@ -53,24 +48,41 @@ fn mirror(
     given: &Given<PackagesSpec>,
     findings: &mut Findings,
 ) -> Option<PackageSource> {
-    let above = Above::of(given);
     let spec = &given.value;
-    let url = required(
-        &spec.url,
-        "url",
-        "https://mirror.company.local/core:/stable:/v{minor}/deb/",
-        above,
-        findings,
-    )
-    .and_then(|url| findings.keep(values::url(url)));
-    let key = required(&spec.key, "key", "mirror.asc", above, findings).and_then(|key| {
-        let mark = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
-        findings.keep(base.content("package key", key, mark, "an ASCII-armoured public key"))
-    });
+    let example = "https://mirror.company.local/core:/stable:/v{minor}/deb/";
+    let fields = [&spec.url, &spec.key];
+    let (url, key) = repository(base, fields, example, Above::of(given), findings);
     Some(PackageSource::Mirror {
         url: url?,
         key: key?,
     })
+}
+
+/// URL of a mirror and the content of its key.
+pub(super) fn repository(
+    base: &Base,
+    [url, key]: [&Field<String>; 2],
+    example: &str,
+    above: Above,
+    findings: &mut Findings,
+) -> (Option<String>, Option<String>) {
+    let url = required(url, "url", example, above, findings)
+        .and_then(|url| findings.keep(values::url(url)));
+    let key = required(key, "key", "mirror.asc", above, findings).and_then(|key| {
+        let mark = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+        findings.keep(base.content("package key", key, mark, "an ASCII-armoured public key"))
+    });
+    (url, key)
+}
+
+/// Only a mirror has what a mirror has.
+pub(super) fn refuse_repository(fields: [&Field<String>; 2], findings: &mut Findings) {
+    for key in fields.into_iter().filter_map(Field::given) {
+        findings.refuse(
+            Problem::at(key.key, "only a mirror has an URL and a key")
+                .help("write `source: mirror`, or remove this key"),
+        );
+    }
 }
 
 pub(super) fn containerd(

@@ -18,8 +18,8 @@ pub struct Host {
     pub address: Place,
 }
 
-/// An odd number of masters; one with a warning.
-pub fn odd_masters(count: usize, place: Place, findings: &mut Findings) {
+/// Some masters; one with a warning.
+pub fn some_masters(count: usize, place: Place, findings: &mut Findings) {
     match count {
         0 => findings.refuse(Problem::at(place, "there are no masters").help(
             "list at least one, three for high availability: `masters: { master1: 10.1.1.101 }`",
@@ -28,6 +28,15 @@ pub fn odd_masters(count: usize, place: Place, findings: &mut Findings) {
             Problem::at(place, "one master is not highly available")
                 .help("three masters survive the loss of one"),
         ),
+        _ => {}
+    }
+}
+
+/// An odd number of masters, since each has a vote in stacked etcd; one with a warning.
+pub fn odd_masters(count: usize, place: Place, findings: &mut Findings) {
+    some_masters(count, place, findings);
+    match count {
+        0 => {}
         count if count % 2 == 0 => findings.refuse(
             Problem::at(
                 place,

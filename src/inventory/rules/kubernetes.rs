@@ -77,17 +77,21 @@ pub fn flag(component: &str, key: &Given<String>) -> Result<String, Problem> {
                 .help(format!("write `{name}`")),
         );
     }
-    let is_flag = text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if is_flag {
+    if is_plain_key(text) {
         return Ok(text.clone());
     }
     Err(
         Problem::at(key.place, format!("`{text}` is not a flag of {component}"))
             .help("write the flag's name as its help shows it, without dashes, for example `v`"),
     )
+}
+
+/// Whether a text is a name as flags and settings have it: lower-case letters, digits and dashes.
+pub fn is_plain_key(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// A flag of etcd that may be the same on all members.

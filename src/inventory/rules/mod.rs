@@ -1,11 +1,12 @@
 //! What an inventory must fulfil, one small function per rule.
 //!
-//! [`values`] and [`kubernetes`] turn one written value into its type or say why not; [`files`] does so for paths;
+//! [`values`], [`kubernetes`] and [`etcd`] turn one written value into its type or say why not; [`files`] does so for paths;
 //! [`hosts`] and [`networks`] judge what only shows when several values are seen together. [`Findings`] collects the
 //! [`Problem`]s, so that one run names all.
 
 use crate::input::{Place, Problem};
 
+pub mod etcd;
 pub mod files;
 pub mod hosts;
 pub mod kubernetes;

@@ -4,7 +4,8 @@ cd /
 umask 077
 set -- etc/kubernetes var/lib/kubelet/config.yaml var/lib/kubelet/kubeadm-flags.env var/lib/kubelet/instance-config.yaml \
     var/lib/kubelet/pki etc/default/kubelet etc/containerd etc/haproxy etc/keepalived \
-    etc/systemd/system/haproxy.service.d etc/systemd/system/keepalived.service.d etc/machine-id "$@"
+    etc/systemd/system/haproxy.service.d etc/systemd/system/keepalived.service.d etc/etcd \
+    etc/systemd/system/etcd.service etc/machine-id "$@"
 # Files that flags of static pods name: encryption providers, admission, webhooks, wherever they lie.
 for manifest in etc/kubernetes/manifests/*.yaml; do
     [ -e "$manifest" ] || continue

@@ -40,9 +40,13 @@ pub fn missing_pki(tar: &[u8]) -> std::io::Result<Vec<String>> {
             found.insert(entry.path()?.to_string_lossy().into_owned());
         }
     }
+    // A master that asks an external etcd has no CA of etcd's to give on.
+    let is_external = found.contains("etc/kubernetes/quorate/etcd/client.key");
+    let is_wanted = |name: &&str| !(is_external && name.starts_with("etcd/"));
     let lacks = |name: &&str| !found.contains(&format!("etc/kubernetes/pki/{name}"));
     Ok(SHARED_PKI
         .into_iter()
+        .filter(is_wanted)
         .filter(lacks)
         .map(str::to_owned)
         .collect())

@@ -27,9 +27,9 @@ use crate::backup::seal::Seal;
 use crate::backup::store::{Growing, Store};
 use crate::backup::{BackupError, Id, io};
 use crate::cluster::ca::SHARED_PKI;
-use crate::cluster::plane::{Etcd, Member, Plane};
+use crate::cluster::plane::{Etcd, Plane};
 use crate::cluster::report;
-use crate::cluster::snapshot::{self, Snapshot};
+use crate::cluster::snapshot::{self, Best, Snapshot};
 use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
@@ -160,10 +160,13 @@ pub async fn take(
     Ok(manifest)
 }
 
-/// Removes the snapshot from the host that took it, and what a run that died left on any other master: it holds every Secret.
+/// Removes the snapshot from the host that took it, and what a run that died left on any other host with etcd: it holds every
+/// Secret.
 async fn discard(hosts: &Hosts, taker: &Host) -> Result<(), Error> {
-    let masters = hosts.iter().filter(|host| host.node.role == Role::Master);
-    let discarded = masters.map(async |host| (host, snapshot::discard(host).await));
+    let discarded = hosts
+        .iter()
+        .filter(|host| may_hold_etcd(host))
+        .map(async |host| (host, snapshot::discard(host).await));
     for (host, result) in join_all(discarded).await {
         match result {
             Err(HostError::Lost { .. } | HostError::Unreachable { .. })
@@ -174,27 +177,29 @@ async fn discard(hosts: &Hosts, taker: &Host) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads all connected masters; one that does not answer is left out.
+/// Whether it is a master, or runs a member of an external etcd.
+fn may_hold_etcd(host: &Host) -> bool {
+    host.node.role == Role::Master || host.node.etcd.is_some()
+}
+
+/// Reads all connected masters and members of etcd; one that does not answer is left out.
 pub async fn masters(hosts: &Hosts) -> Fleet {
     let reader = Reader::new(hosts);
     let wanted = hosts
         .iter()
-        .filter(|host| host.node.role == Role::Master)
+        .filter(|host| may_hold_etcd(host))
         .map(|host| (host.node.name.clone(), report::probes(&host.node)));
     reader.freshen(wanted.collect(), Scope::Host).await;
     Fleet::clone(&reader.fleet())
 }
 
 /// The best member and its host.
-fn chosen<'p, 'a, 'h>(
-    plane: &'p Plane<'a>,
-    hosts: &'h Hosts,
-) -> Result<(&'p Member<'a>, &'h Host), Error> {
+fn chosen<'p, 'h>(plane: &'p Plane<'_>, hosts: &'h Hosts) -> Result<(Best<'p>, &'h Host), Error> {
     let best = snapshot::best(plane);
     let found = best.and_then(|member| Some((member, hosts.get(&member.node.name)?)));
     found.ok_or_else(|| Error::Refused {
         findings: vec![
-            "no etcd member answers on any master, so there is nothing to save: start etcd (look at \
+            "no etcd member answers on any host, so there is nothing to save: start etcd (look at \
              `journalctl -u kubelet`), or copy /var/lib/etcd of the newest one by hand"
                 .to_owned(),
         ],
@@ -241,20 +246,24 @@ async fn host_objects(
 
 /// Whether a master's tar is that of one that has joined: a blank machine has nothing to lose.
 fn has_cluster(tar: &[u8]) -> bool {
-    gather::missing_pki(tar).is_ok_and(|missing| missing.len() < SHARED_PKI.len())
+    let is_of_etcd = |name: &&&str| name.starts_with("etcd/");
+    let of_kubernetes = SHARED_PKI.len() - SHARED_PKI.iter().filter(is_of_etcd).count();
+    gather::missing_pki(tar).is_ok_and(|missing| {
+        let missing = missing.iter().filter(|name| !name.starts_with("etcd/"));
+        missing.count() < of_kubernetes
+    })
 }
 
 async fn described(
     session: &Session,
-    member: &Member<'_>,
+    member: Best<'_>,
     host: &Host,
     seal: &Seal,
     growing: &Growing<'_>,
 ) -> Result<[Object; 2], Error> {
-    let members = member.etcd.as_ref().map(|view| view.members.clone());
-    let members = members.unwrap_or_default();
+    let members = &member.view.members;
     let minor = session.inventory.kubernetes.minor;
-    let description = gather::description(host, &members, minor).await;
+    let description = gather::description(host, members, minor).await;
     let path = &session.inventory.path;
     let inventory = fs_err::read(path).map_err(io(format!("read {path}")))?;
     Ok([
@@ -267,22 +276,20 @@ async fn described(
     ])
 }
 
-fn etcd_part(plane: &Plane<'_>, member: &Member<'_>, snapshot: Snapshot) -> EtcdPart {
-    let view = member.etcd.as_ref();
+fn etcd_part(plane: &Plane<'_>, member: Best<'_>, snapshot: Snapshot) -> EtcdPart {
+    let view = member.view;
     let url = |urls: &[String]| urls.first().cloned().unwrap_or_default();
     EtcdPart {
-        cluster_id: view
-            .map(|view| view.cluster_id.to_string())
-            .unwrap_or_default(),
-        version: view.map(|view| view.version.clone()).unwrap_or_default(),
+        cluster_id: view.cluster_id.to_string(),
+        version: view.version.clone(),
         image: snapshot.image,
         member: member.node.name.clone(),
         had_quorum: matches!(plane.etcd(), Etcd::Living(_)),
         revision: snapshot.revision,
         contents: snapshot.contents,
         members: view
-            .map(|view| view.members.0.as_slice())
-            .unwrap_or_default()
+            .members
+            .0
             .iter()
             .map(|member| (member.name.clone(), url(&member.peer_urls)))
             .collect(),

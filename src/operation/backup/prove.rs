@@ -8,9 +8,8 @@ use crate::backup::manifest::{Object, SNAPSHOT, Verified};
 use crate::backup::seal::Seal;
 use crate::backup::store::Growing;
 use crate::backup::{Id, io};
-use crate::cluster::plane::Member;
 use crate::cluster::snapshot::here::Tools;
-use crate::cluster::snapshot::{self, Snapshot};
+use crate::cluster::snapshot::{self, Best, Snapshot};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::transfer::{self, TransferError};
@@ -23,7 +22,7 @@ pub(super) struct Source<'a> {
     /// The host.
     pub(super) host: &'a Host,
     /// Its member.
-    pub(super) member: &'a Member<'a>,
+    pub(super) member: Best<'a>,
     /// Is told what goes on.
     pub(super) note: &'a (dyn Fn(String) + Sync),
 }
@@ -59,7 +58,7 @@ impl Source<'_> {
 
     /// What this computer could restore it with; nothing for simulated hosts, whose etcd is none.
     async fn tools(&self, session: &Session) -> Option<Tools> {
-        let version = &self.member.etcd.as_ref()?.version;
+        let version = &self.member.view.version;
         let path = std::env::var_os("PATH")?;
         match session.desk {
             Desk::Real => Tools::find(&path, version).await,

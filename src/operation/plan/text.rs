@@ -10,6 +10,7 @@ use owo_colors::OwoColorize as _;
 
 use crate::action::Change;
 use crate::operation::forecast::{Pending, Verdict};
+use crate::operation::preflight::network::Opening;
 use crate::report::lines::count;
 use crate::report::table::wrapped;
 use crate::text::escape;
@@ -38,6 +39,28 @@ pub(super) fn of(pending: &[Pending], tasks: usize) -> String {
         write_entry(&mut text, &entry);
     }
     let _ = writeln!(text, "\n{}", summary(pending, tasks));
+    text
+}
+
+/// The ports that firewalls must leave open, one line per listening address.
+pub(super) fn ports(openings: &[Opening]) -> String {
+    let mut text = format!("\n{}\n", "Ports between the hosts".bold());
+    for Opening {
+        to,
+        address,
+        ports,
+        from,
+    } in openings
+    {
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        let ports = ports.join(", ");
+        let line = format!("{to} {address}: {ports} from {}", from.join(", "));
+        let _ = writeln!(
+            text,
+            "{}",
+            wrapped("    ", &line).get(2..).unwrap_or_default()
+        );
+    }
     text
 }
 

@@ -20,6 +20,7 @@ pub(super) fn judge(inventory: &Inventory, hosts: &[Examined<'_>], verdict: &mut
                 other_cluster(&authorities, host).or_else(|| other_endpoint(inventory, host))
             }
             Role::LoadBalancer => balancer_in_cluster(host),
+            Role::Etcd => None,
         };
         verdict.refusals.extend(strange);
     }

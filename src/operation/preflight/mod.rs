@@ -13,12 +13,13 @@ mod clock;
 mod existing;
 mod facts;
 mod identity;
-mod network;
+pub(crate) mod network;
 mod platform;
 mod resources;
 
 use std::fmt;
 
+use camino::Utf8Path;
 use serde::Serialize;
 
 use crate::action::Fleet;
@@ -87,7 +88,7 @@ enum Severity {
 #[must_use]
 pub fn probes(inventory: &Inventory, node: &Node) -> Vec<Probe> {
     let mut probes = vec![Probe::Machine, Probe::Script(script(inventory, node))];
-    if node.role != Role::LoadBalancer {
+    if node.role.is_node() {
         probes.push(Probe::File(report::CA.into()));
     }
     probes
@@ -180,11 +181,17 @@ fn script(inventory: &Inventory, node: &Node) -> Script {
     } else {
         String::new()
     };
+    let etcd = if inventory.runs_etcd(node) {
+        inventory.etcd_data_directory()
+    } else {
+        Utf8Path::new("")
+    };
     let script = Script::new("preflight", include_str!("preflight.sh"))
         .arg(role_word(node.role))
         .arg(node.address.to_string())
         .arg(virtual_ip)
-        .arg(inventory.vip.interface.clone().unwrap_or_default());
+        .arg(inventory.vip.interface.clone().unwrap_or_default())
+        .arg(etcd.as_str());
     network::targets(inventory, node)
         .into_iter()
         .fold(script, Script::arg)
@@ -193,6 +200,7 @@ fn script(inventory: &Inventory, node: &Node) -> Script {
 fn role_word(role: Role) -> &'static str {
     match role {
         Role::LoadBalancer => "load-balancer",
+        Role::Etcd => "etcd",
         Role::Master => "master",
         Role::Worker => "worker",
     }

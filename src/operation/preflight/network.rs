@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use serde::Serialize;
+
 use super::facts::{Answer, Path};
 use super::{API_SERVER_PORT, Examined, Finding, Verdict};
+use crate::inventory::etcd::{CLIENT_PORT, PEER_PORT};
 use crate::inventory::{Inventory, Node, Role};
 
-/// etcd's ports: clients and peers.
-const ETCD: [u16; 2] = [2379, 2380];
 const KUBELET: u16 = 10250;
+/// Where etcd tells its health and figures, on loopback.
+const METRICS: u16 = 2381;
 
 /// Who must be reachable from a host, as the script takes it: `name,address,port[,port…]`.
 ///
@@ -21,8 +24,8 @@ pub(super) fn targets(inventory: &Inventory, from: &Node) -> Vec<String> {
         .nodes
         .iter()
         .filter(|to| to.name != from.name)
-        .filter_map(|to| Some((to, ports(inventory, from.role, to.role)?)))
-        .map(|(to, ports)| target(&to.name, to.address, &ports))
+        .flat_map(|to| doors(inventory, from, to))
+        .map(|door| target(&door.host.name, door.address, &door.ports))
         .collect();
     if !inventory.vip.managed {
         targets.push(target(
@@ -39,19 +42,102 @@ fn target(name: &str, address: Ipv4Addr, ports: &[u16]) -> String {
     format!("{name},{address},{}", ports.join(","))
 }
 
-fn ports(inventory: &Inventory, from: Role, to: Role) -> Option<Vec<u16>> {
-    match (from, to) {
-        (Role::LoadBalancer, Role::Master) => Some(vec![API_SERVER_PORT]),
-        (Role::LoadBalancer, Role::Worker) => inventory
-            .ingress
-            .map(|ingress| vec![ingress.http, ingress.https]),
-        (Role::Master, Role::Master) => Some(vec![API_SERVER_PORT, ETCD[0], ETCD[1], KUBELET]),
-        (Role::Master, Role::Worker) => Some(vec![KUBELET]),
-        (Role::Master | Role::Worker, Role::LoadBalancer) => Some(vec![inventory.vip.port]),
-        (Role::Worker, Role::Master | Role::Worker) | (Role::LoadBalancer, Role::LoadBalancer) => {
-            None
+/// Ports of one address of a host that another host must reach.
+struct Door<'a> {
+    host: &'a Node,
+    address: Ipv4Addr,
+    ports: Vec<u16>,
+}
+
+/// What one host must reach of another: at its address, and where etcd's members have a network of their own there too.
+fn doors<'a>(inventory: &'a Inventory, from: &Node, to: &'a Node) -> Vec<Door<'a>> {
+    let mut ports = ports(inventory, from.role, to.role);
+    let mut peers = Vec::new();
+    if inventory.runs_etcd(to) {
+        let is_peer = inventory.runs_etcd(from);
+        if is_peer || from.role == Role::Master {
+            ports.push(CLIENT_PORT);
+        }
+        let peer_address = to.etcd.map_or(to.address, |seat| seat.peer_address);
+        if is_peer && peer_address == to.address {
+            ports.push(PEER_PORT);
+        } else if is_peer {
+            peers.push(Door {
+                host: to,
+                address: peer_address,
+                ports: vec![PEER_PORT],
+            });
         }
     }
+    ports.sort_unstable();
+    let own = Door {
+        host: to,
+        address: to.address,
+        ports,
+    };
+    let is_any = |door: &Door<'_>| !door.ports.is_empty();
+    std::iter::once(own).chain(peers).filter(is_any).collect()
+}
+
+/// The ports that the roles of two hosts ask for, beside etcd's.
+fn ports(inventory: &Inventory, from: Role, to: Role) -> Vec<u16> {
+    match (from, to) {
+        (Role::LoadBalancer, Role::Master) => vec![API_SERVER_PORT],
+        (Role::LoadBalancer, Role::Worker) => inventory
+            .ingress
+            .map(|ingress| vec![ingress.http, ingress.https])
+            .unwrap_or_default(),
+        (Role::Master, Role::Master) => vec![API_SERVER_PORT, KUBELET],
+        (Role::Master, Role::Worker) => vec![KUBELET],
+        (Role::Master | Role::Worker, Role::LoadBalancer) => vec![inventory.vip.port],
+        (Role::Worker, Role::Master | Role::Worker)
+        | (Role::LoadBalancer, Role::LoadBalancer | Role::Etcd)
+        | (Role::Master | Role::Worker, Role::Etcd)
+        | (Role::Etcd, _) => Vec::new(),
+    }
+}
+
+/// A port that firewalls between the hosts must leave open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Opening {
+    /// The host that listens.
+    pub to: String,
+    /// At this address.
+    pub address: Ipv4Addr,
+    /// And on these ports.
+    pub ports: Vec<u16>,
+    /// The hosts that must get through.
+    pub from: Vec<String>,
+}
+
+/// Every port that the hosts use between each other, by listening host in the order of the inventory.
+#[must_use]
+pub fn openings(inventory: &Inventory) -> Vec<Opening> {
+    let mut openings: Vec<Opening> = Vec::new();
+    for to in &inventory.nodes {
+        let others = inventory.nodes.iter().filter(|from| from.name != to.name);
+        for (from, door) in others.flat_map(|from| {
+            doors(inventory, from, to)
+                .into_iter()
+                .map(move |door| (from, door))
+        }) {
+            let is_same = |opening: &&mut Opening| {
+                opening.to == to.name
+                    && opening.address == door.address
+                    && opening.ports == door.ports
+            };
+            match openings.iter_mut().find(is_same) {
+                Some(opening) => opening.from.push(from.name.clone()),
+                None => openings.push(Opening {
+                    to: to.name.clone(),
+                    address: door.address,
+                    ports: door.ports,
+                    from: vec![from.name.clone()],
+                }),
+            }
+        }
+    }
+    openings
 }
 
 pub(super) fn judge_host(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Verdict) {
@@ -73,8 +159,8 @@ fn judge_address(host: &Examined<'_>, verdict: &mut Verdict) {
 }
 
 /// Ports that must be free or be our own program's, by the role of the host.
-fn own_ports(inventory: &Inventory, role: Role) -> Vec<(u16, &'static str)> {
-    match role {
+fn own_ports(inventory: &Inventory, node: &Node) -> Vec<(u16, &'static str)> {
+    let mut ports = match node.role {
         Role::LoadBalancer => {
             let mut ports = vec![
                 (inventory.vip.port, "haproxy"),
@@ -86,22 +172,24 @@ fn own_ports(inventory: &Inventory, role: Role) -> Vec<(u16, &'static str)> {
             }
             ports
         }
+        Role::Etcd => Vec::new(),
         Role::Master => vec![
             (API_SERVER_PORT, "kube-apiserver"),
-            (ETCD[0], "etcd"),
-            (ETCD[1], "etcd"),
-            (2381, "etcd"),
             (10248, "kubelet"),
             (KUBELET, "kubelet"),
             (10257, "kube-controller-manager"),
             (10259, "kube-scheduler"),
         ],
         Role::Worker => vec![(10248, "kubelet"), (KUBELET, "kubelet")],
+    };
+    if inventory.runs_etcd(node) {
+        ports.extend([CLIENT_PORT, PEER_PORT, METRICS].map(|port| (port, "etcd")));
     }
+    ports
 }
 
 fn judge_ports(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Verdict) {
-    for (port, owner) in own_ports(inventory, host.node.role) {
+    for (port, owner) in own_ports(inventory, host.node) {
         let taken = host.machine.listeners.iter().find(|listener| {
             listener.port == port && !is_own(&listener.process, owner, host.facts.joined)
         });
@@ -273,13 +361,42 @@ mod tests {
         );
         assert_eq!(
             of(&site, "master3"),
-            "lb1,10.1.1.11,6443 lb2,10.1.1.12,6443 master1,10.1.1.101,6443,2379,2380,10250 \
-             master2,10.1.1.102,6443,2379,2380,10250 worker1,10.1.1.201,10250"
+            "lb1,10.1.1.11,6443 lb2,10.1.1.12,6443 master1,10.1.1.101,2379,2380,6443,10250 \
+             master2,10.1.1.102,2379,2380,6443,10250 worker1,10.1.1.201,10250"
         );
         site.inventory.vip.managed = false;
         assert_eq!(
             of(&site, "worker1"),
             "lb1,10.1.1.11,6443 lb2,10.1.1.12,6443 virtual-ip,10.1.1.100,6443"
+        );
+    }
+
+    #[test]
+    fn members_of_an_external_etcd_are_reached_by_their_two_addresses() {
+        let path = "inventory/external-etcd.yaml";
+        let inventory = Inventory::load(path.into()).expect("a sample").inventory;
+        let of = |host: &str| targets(&inventory, inventory.node(host).expect("a host")).join(" ");
+        assert_eq!(
+            of("etcd1"),
+            "etcd2,10.1.1.22,2379 etcd2,10.2.2.22,2380 etcd3,10.1.1.23,2379 etcd3,10.2.2.23,2380"
+        );
+        assert_eq!(
+            of("master1"),
+            "lb1,10.1.1.11,6443 lb2,10.1.1.12,6443 etcd1,10.1.1.21,2379 etcd2,10.1.1.22,2379 \
+             etcd3,10.1.1.23,2379 master2,10.1.1.102,6443,10250 worker1,10.1.1.201,10250"
+        );
+        assert_eq!(of("worker1"), "lb1,10.1.1.11,6443 lb2,10.1.1.12,6443");
+        let etcd: Vec<String> = openings(&inventory)
+            .iter()
+            .filter(|opening| opening.to == "etcd1")
+            .map(|it| format!("{} {:?} from {}", it.address, it.ports, it.from.join(" ")))
+            .collect();
+        assert_eq!(
+            etcd,
+            [
+                "10.1.1.21 [2379] from etcd2 etcd3 master1 master2",
+                "10.2.2.21 [2380] from etcd2 etcd3"
+            ]
         );
     }
 

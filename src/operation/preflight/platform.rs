@@ -3,8 +3,8 @@
 use semver::Version;
 
 use super::{Examined, Severity, Verdict, is_ignored, unless_ignored};
+use crate::inventory::Inventory;
 use crate::inventory::version::KubeVersion;
-use crate::inventory::{Inventory, Role};
 use crate::os::{FAMILIES, Family};
 
 /// From this minor on kubelet refuses to start on cgroup v1 unless it is told not to.
@@ -18,7 +18,7 @@ const RUNTIME_CONFIG: u16 = 38;
 
 pub(super) fn judge(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Verdict) {
     judge_system(host, verdict);
-    if host.node.role == Role::LoadBalancer {
+    if !host.node.role.is_node() {
         return;
     }
     judge_modules(host, verdict);

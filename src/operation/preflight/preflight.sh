@@ -1,10 +1,11 @@
 # What preflight wants to know of one host, one fact per line. Reads only, but for a temporary file that is unlinked at once.
 # $1 role, $2 the host's own address, $3 the virtual IP (empty: not ours), $4 interface of the virtual IP (may be empty),
-# $5... who must be reachable from here: name,address,port[,port...]
+# $5 where its etcd keeps its data (empty: it has none)
+# $6... who must be reachable from here: name,address,port[,port...]
 # All that takes time happens side by side, and only while the host is bare: a no-op run must not pay for it.
 export LC_ALL=C
-role=$1 own=$2 vip=$3 interface=$4
-shift 4
+role=$1 own=$2 vip=$3 interface=$4 etcd=$5
+shift 5
 exec </dev/null
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -12,6 +13,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 joined=no
 case $role in
 load-balancer) [ -S /run/haproxy/admin.sock ] && [ -e /etc/keepalived/keepalived.conf ] && joined=yes ;;
+etcd) [ -e /etc/etcd/membership ] && joined=yes ;;
 *) [ -e /etc/kubernetes/kubelet.conf ] && joined=yes ;;
 esac
 echo "joined $joined"
@@ -21,7 +23,9 @@ for config in /etc/kubernetes/admin.conf /etc/kubernetes/kubelet.conf; do
     echo "endpoint $(sed -n '/^ *server: */{s///p;q;}' "$config")"
     break
 done
-[ "$role" = load-balancer ] || [ ! -d /var/lib/etcd/member ] || echo "etcd-data yes"
+case $role in
+master | worker) [ ! -d /var/lib/etcd/member ] || echo "etcd-data yes" ;;
+esac
 [ $joined = no ] || { echo "end"; exit 0; }
 
 module() {
@@ -131,7 +135,9 @@ sync_latency() {
     [ -z "$seconds" ] || awk "BEGIN { printf \"sync mean %d %s\\n\", $seconds * 1e6 / 50, \"$1\" }"
 }
 
-[ "$role" = load-balancer ] || { module overlay; module br_netfilter; }
+case $role in
+master | worker) module overlay; module br_netfilter ;;
+esac
 if has containerd; then
     version=$(containerd --version 2>/dev/null) && echo "containerd ${version#containerd }"
 fi
@@ -147,11 +153,11 @@ if [ "$role" = load-balancer ] && [ -n "$vip" ]; then
     virtual_ip &
     advertisements &
 fi
-if [ "$role" = master ]; then
-    etcd=/var/lib/etcd
-    [ -d $etcd ] || etcd=/var/lib
-    df -P -k $etcd 2>/dev/null | awk -v dir=$etcd 'NR == 2 { print "space", $4, dir }'
-    sync_latency $etcd &
+if [ -n "$etcd" ]; then
+    while [ ! -d "$etcd" ]; do etcd=${etcd%/*}; done
+    etcd=${etcd:-/}
+    df -P -k "$etcd" 2>/dev/null | awk -v dir="$etcd" 'NR == 2 { print "space", $4, dir }'
+    sync_latency "$etcd" &
 fi
 wait
 echo "end"

@@ -1,7 +1,7 @@
 //! What the host has: processors, memory, disk.
 
 use super::{Examined, Severity, Verdict, unless_ignored};
-use crate::inventory::{Inventory, Role};
+use crate::inventory::{EtcdTopology, Inventory, Role};
 
 const MEGABYTE: u64 = 1 << 20;
 const GIGABYTE: u64 = 1 << 30;
@@ -28,7 +28,7 @@ pub(super) fn judge(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Ve
     judge_memory(inventory, host, verdict);
     judge_swap(host, verdict);
     judge_disk(host, verdict);
-    if host.node.role == Role::Master {
+    if inventory.runs_etcd(host.node) {
         judge_etcd_disk(inventory, host, verdict);
     }
 }
@@ -111,12 +111,7 @@ fn judge_disk(host: &Examined<'_>, verdict: &mut Verdict) {
 
 /// Judged only while there is no member yet: a living one is `status`'s business.
 fn judge_etcd_disk(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Verdict) {
-    let quota = inventory
-        .kubeadm
-        .etcd
-        .get("quota-backend-bytes")
-        .and_then(|bytes| bytes.parse().ok())
-        .unwrap_or(ETCD_QUOTA);
+    let quota = inventory.etcd_quota().unwrap_or(ETCD_QUOTA);
     if let Some((free, directory)) = host
         .facts
         .etcd_space
@@ -138,7 +133,12 @@ fn judge_etcd_disk(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Ver
                     crate::text::escape(directory),
                     gigabytes(quota)
                 ),
-                "make room, or lower `kubeadm: { etcd: { quota-backend-bytes: … } }`",
+                match inventory.etcd {
+                    EtcdTopology::Stacked => {
+                        "make room, or lower `kubeadm: { etcd: { quota-backend-bytes: … } }`"
+                    }
+                    EtcdTopology::External(_) => "make room, or lower `etcd: { quota: … }`",
+                },
             ),
         );
     }
@@ -161,7 +161,10 @@ fn judge_etcd_disk(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Ver
                 },
                 SYNC_WARNED_US / 1000
             ),
-            "put /var/lib/etcd on a local SSD of its own; on a slow disk leaders change under load",
+            format!(
+                "put {} on a local SSD of its own; on a slow disk leaders change under load",
+                inventory.etcd_data_directory()
+            ),
         ));
     }
 }

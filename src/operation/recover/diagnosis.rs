@@ -6,11 +6,13 @@ mod tests;
 use std::collections::BTreeSet;
 
 use crate::cluster::etcd::{Member as EtcdMember, MemberId, quorum};
+use crate::cluster::etcd_member::SeatState;
 use crate::cluster::master::{MasterState, Settling};
 use crate::cluster::plane::{Cluster, Etcd, Plane};
 use crate::cluster::report::Has;
 use crate::cluster::snapshot;
-use crate::inventory::{Inventory, Role};
+use crate::inventory::etcd::EtcdPlace;
+use crate::inventory::{EtcdTopology, Inventory, Node, Role};
 
 /// What was read.
 pub struct Site<'a> {
@@ -77,7 +79,9 @@ impl Site<'_> {
         let has_node = |name: &str| self.nodes.as_ref().map(|nodes| nodes.contains(name));
         let mut rows = Vec::new();
         for node in self.inventory.with_role(Role::Master) {
-            let member = cluster.as_ref().and_then(|it| it.members.at(node.address));
+            let member = cluster
+                .as_ref()
+                .and_then(|it| it.members.at(own_peer(node)));
             let host = self.plane.of(&node.name).map_or_else(
                 || "does not answer".to_owned(),
                 |own| in_words(&MasterState::of(own, self.plane)),
@@ -90,6 +94,7 @@ impl Site<'_> {
                 node: has_node(&node.name),
             });
         }
+        rows.extend(self.seat_rows(cluster.as_ref()));
         for member in self.strangers() {
             rows.push(Row {
                 name: member.label().to_owned(),
@@ -100,6 +105,29 @@ impl Site<'_> {
             });
         }
         rows
+    }
+
+    /// The members of an external etcd that are not on masters, which have their rows.
+    fn seat_rows(&self, cluster: Option<&Cluster>) -> Vec<Row> {
+        let places = self.inventory.etcd_places().into_iter();
+        let elsewhere = places.filter(|place| place.node.role != Role::Master);
+        let row = |place: EtcdPlace<'_>| {
+            let name = &place.node.name;
+            let member = cluster.and_then(|it| it.members.at(place.peer_address));
+            let seats = self.plane.external.as_ref();
+            let seat = seats.and_then(|seats| seats.of(name));
+            Row {
+                name: name.clone(),
+                host: seat.map_or_else(
+                    || "does not answer".to_owned(),
+                    |own| seat_in_words(&SeatState::of(own, self.plane)),
+                ),
+                member: member.map(|member| member.id),
+                etcd: vote(cluster, member),
+                node: None,
+            }
+        };
+        elsewhere.map(row).collect()
     }
 
     /// The arithmetic of quorum as it is, and as it will be without those that are removed.
@@ -140,6 +168,13 @@ impl Site<'_> {
         if matches!(proposal, Proposal::Survivor(_)) {
             return Ok(());
         }
+        if self.plane.external.is_some() {
+            return Err(format!(
+                "--force-new-cluster knows etcd stacked on the masters only, and the inventory has it as a cluster of its own ({}): \
+                 nothing was touched. `quorate recover` without it says what can be done",
+                self.arithmetic(&[]).join(", ")
+            ));
+        }
         Err(format!(
             "--force-new-cluster makes one member forget all others, and here quorum is not lost for good ({}): leave it out",
             self.arithmetic(&[]).join(", ")
@@ -153,12 +188,12 @@ impl Site<'_> {
         }
     }
 
-    /// Members that live at no master's address.
+    /// Members that live at no address that the inventory has for one.
     fn strangers(&self) -> Vec<EtcdMember> {
+        let places = self.inventory.etcd_places();
         let known = |member: &EtcdMember| {
-            self.inventory
-                .with_role(Role::Master)
-                .any(|node| member.is_at(node.address))
+            let mut places = places.iter();
+            places.any(|place| member.is_at(place.peer_address))
         };
         let members = self.cluster().map(|cluster| cluster.members.0);
         let members = members.unwrap_or_default().into_iter();
@@ -188,13 +223,23 @@ impl Site<'_> {
                 MasterState::Foreign(why) => return Proposal::Refuse(why),
             }
         }
+        for seat in self.plane.external.iter().flat_map(|seats| &seats.seats) {
+            match SeatState::of(seat, self.plane) {
+                SeatState::Member => {}
+                SeatState::Foreign(why) => return Proposal::Refuse(why),
+                SeatState::Founding | SeatState::Stopped(_) | SeatState::Missing(_) => {
+                    rejoin.push(seat.node.name.clone());
+                }
+            }
+        }
+        rejoin.dedup();
         if !rejoin.is_empty() {
             return Proposal::Rejoin(rejoin);
         }
         if !waits.is_empty() {
             return Proposal::Wait(waits.join("; "));
         }
-        match self.plane.unread.as_slice() {
+        match self.unread().as_slice() {
             [] => Proposal::Nothing,
             gone => Proposal::Wait(format!(
                 "{} does not answer, and nothing is left of it in the cluster: give it back (a new machine will do), then run this again",
@@ -235,13 +280,12 @@ impl Site<'_> {
                 .is_some_and(|nodes| nodes.contains(name))
         };
         let mut gone: Vec<Removal> = self
-            .plane
-            .unread
-            .iter()
+            .unread()
+            .into_iter()
             .filter_map(|name| self.inventory.node(name))
             .map(|node| Removal {
                 name: node.name.clone(),
-                member: cluster.members.at(node.address).map(|member| member.id),
+                member: cluster.members.at(own_peer(node)).map(|member| member.id),
                 address: Some(node.address),
                 has_node: has_node(&node.name),
             })
@@ -256,12 +300,28 @@ impl Site<'_> {
         gone
     }
 
+    /// Masters and members of etcd that do not answer, each once.
+    fn unread(&self) -> Vec<&str> {
+        let seats = self.plane.external.iter().flat_map(|seats| &seats.unread);
+        let all: BTreeSet<&str> = self.plane.unread.iter().chain(seats).copied().collect();
+        all.into_iter().collect()
+    }
+
     fn without_quorum(&self, cluster: &Cluster) -> Proposal {
         let voters = cluster.members.voters().count();
         let with_data: Vec<&str> = self.with_data();
         if with_data.len() >= quorum(voters) {
             return Proposal::Wait(format!(
-                "{} of {voters} members have their data ({}): start their etcd instead of giving any of it up; look at `journalctl -u kubelet` there",
+                "{} of {voters} members have their data ({}): start their etcd instead of giving any of it up; look at `journalctl -u {}` there",
+                with_data.len(),
+                with_data.join(", "),
+                self.unit()
+            ));
+        }
+        if self.plane.external.is_some() {
+            return Proposal::Refuse(format!(
+                "etcd has lost its quorum, and of {voters} members only {} have their data ({}): an etcd of its own is not yet \
+                 made from one survivor. Bring the hosts of the others back with their disks, then run this again",
                 with_data.len(),
                 with_data.join(", ")
             ));
@@ -274,6 +334,11 @@ impl Site<'_> {
 
     fn silent(&self) -> Proposal {
         match self.with_data().as_slice() {
+            [] if self.plane.external.is_some() => Proposal::Refuse(
+                "no member of etcd that answers has data, and an etcd of its own is not yet restored from a backup. Bring a host \
+                 back with its disk and run this again, or restore a backup's snapshot by hand with `etcdctl snapshot restore`"
+                    .to_owned(),
+            ),
             [] if self.plane.unread.is_empty() => Proposal::Restore,
             [] => Proposal::Refuse(format!(
                 "no master that answers has etcd's data, and {} does not answer: bring it back if it can be, else take it out \
@@ -281,14 +346,27 @@ impl Site<'_> {
                 self.plane.unread.join(", ")
             )),
             with_data => Proposal::Wait(format!(
-                "etcd runs nowhere, but its data is there on {}: start it; look at `journalctl -u kubelet` there",
-                with_data.join(", ")
+                "etcd runs nowhere, but its data is there on {}: start it; look at `journalctl -u {}` there",
+                with_data.join(", "),
+                self.unit()
             )),
         }
     }
 
-    /// Masters that answer and have etcd's data and manifest.
+    /// The unit that runs etcd.
+    fn unit(&self) -> &'static str {
+        match self.inventory.etcd {
+            EtcdTopology::Stacked => "kubelet",
+            EtcdTopology::External(_) => "etcd",
+        }
+    }
+
+    /// Hosts that answer and have etcd's data, and its manifest where it is stacked.
     fn with_data(&self) -> Vec<&str> {
+        if let Some(seats) = &self.plane.external {
+            let seats = seats.seats.iter().filter(|seat| seat.has_data());
+            return seats.map(|seat| seat.node.name.as_str()).collect();
+        }
         let has = |report: &crate::cluster::report::Report| {
             report.has(Has::EtcdData) && report.has(Has::EtcdManifest)
         };
@@ -369,6 +447,21 @@ fn in_words(state: &MasterState) -> String {
         MasterState::HalfJoined(why) => format!("half joined: {why}"),
         MasterState::Wiped(why) => format!("lost its data: {why}"),
         MasterState::Foreign(why) => format!("foreign: {why}"),
+    }
+}
+
+/// Where the other members reach a host's own, if it has one.
+fn own_peer(node: &Node) -> std::net::Ipv4Addr {
+    node.etcd.map_or(node.address, |seat| seat.peer_address)
+}
+
+fn seat_in_words(state: &SeatState) -> String {
+    match state {
+        SeatState::Founding => "was never started".to_owned(),
+        SeatState::Member => "a member".to_owned(),
+        SeatState::Stopped(why) => format!("stopped: {why}"),
+        SeatState::Missing(why) => format!("missing: {why}"),
+        SeatState::Foreign(why) => format!("foreign: {why}"),
     }
 }
 

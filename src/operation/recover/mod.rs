@@ -26,7 +26,7 @@ use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::error::Error;
 use crate::host::Hosts;
-use crate::inventory::{Node, Role};
+use crate::inventory::{EtcdTopology, Node, Role};
 use crate::report::table::{table, wrapped};
 use crate::report::{Format, eprintln, println};
 use diagnosis::{Proposal, Removal, Row, Site};
@@ -50,7 +50,8 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
     if !hosts.iter().any(|host| host.node.role == Role::Master) {
         return Err(Error::Connect { errors });
     }
-    if survivor::is_under_way(&states(&hosts).await?)? {
+    let is_stacked = session.inventory.etcd == EtcdTopology::Stacked;
+    if is_stacked && survivor::is_under_way(&states(&hosts).await?)? {
         if request.plan {
             println("A recovery from one survivor was interrupted: it goes on.");
             return Ok(());
@@ -114,9 +115,11 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
     }
 }
 
-/// A master that answered and fell silent while it was read may be back in a moment: it must not be counted among the lost.
+/// A host that answered and fell silent while it was read may be back in a moment: it must not be counted among the lost.
 fn refuse_fallen_silent(hosts: &Hosts, plane: &Plane<'_>) -> Result<(), Error> {
-    let fallen = plane.unread.iter().find(|name| hosts.get(name).is_some());
+    let seats = plane.external.iter().flat_map(|seats| &seats.unread);
+    let mut unread = plane.unread.iter().chain(seats);
+    let fallen = unread.find(|name| hosts.get(name).is_some());
     fallen.map_or(Ok(()), |name| {
         Err(Error::refused(format!(
             "{name} answered, and fell silent while it was read: run this again"

@@ -80,7 +80,7 @@ pub(super) async fn remove(
     Ok(())
 }
 
-/// Healthy masters other than the one to remove.
+/// Healthy members' hosts other than the one to remove.
 fn survivors<'h>(
     hosts: &'h Hosts,
     plane: &Plane<'_>,
@@ -89,15 +89,10 @@ fn survivors<'h>(
 ) -> Vec<&'h Host> {
     let is_survivor = |id: MemberId| id != but && cluster.healthy.contains(&id);
     plane
-        .masters
-        .iter()
-        .filter(|master| {
-            master
-                .etcd
-                .as_ref()
-                .is_some_and(|view| is_survivor(view.member_id))
-        })
-        .filter_map(|master| hosts.get(&master.node.name))
+        .views()
+        .into_iter()
+        .filter(|(_, view)| is_survivor(view.member_id))
+        .filter_map(|(node, _)| hosts.get(&node.name))
         .collect()
 }
 
@@ -151,7 +146,10 @@ async fn remove_member(
         return Err(Error::refused("no survivor is connected".to_owned()));
     };
     let said = host
-        .succeed(&Command::script(etcd::remove_script(id)))
+        .succeed(&Command::script(etcd::remove_script(
+            id,
+            &session.inventory.etcd,
+        )))
         .await
         .map_err(|source| read_error(host, source))?;
     let since = Instant::now();

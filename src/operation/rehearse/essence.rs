@@ -93,7 +93,10 @@ fn varies(path: &str) -> bool {
         || path.ends_with("/kubelet.conf")
         || path.ends_with("/applied");
     path.contains("/pki/")
-        || path.contains("/var/lib/etcd/")
+        || path.contains("/var/lib/etcd")
+        || path.ends_with("/quorate/etcd/ca.crt")
+        || path.ends_with("/quorate/etcd/client.crt")
+        || path.ends_with("/quorate/etcd/client.key")
         || Utf8Path::new(path).extension() == Some("env")
         || path.ends_with("kubernetes-ca.crt")
         || of_founder

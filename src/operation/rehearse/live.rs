@@ -23,6 +23,10 @@ use crate::report::eprintln;
 
 /// Reads every host that answers.
 pub async fn read(session: &Session) -> Result<Fleet, Error> {
+    session.needs_stacked_etcd(
+        "rehearse --from-live",
+        "Leave `--from-live` out: then it begins with hosts of the inventory as they would be",
+    )?;
     let plan = session.plan("provision")?;
     let nodes: Vec<&Node> = session.inventory.nodes.iter().collect();
     let (hosts, errors) = session.connect(&nodes, &Arc::new(Meter::default())).await;

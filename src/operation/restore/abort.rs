@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::stage::{read_error, states, takes_part, under_way};
-use super::{Session, connect};
+use super::{Session, connect, needs_stacked_etcd};
 use crate::cluster::restore::abort_script;
 use crate::engine::lock;
 use crate::error::Error;
@@ -21,6 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(15 * 60);
 ///
 /// The steps are barriers: no member starts on old data while another runs on new. Each may be repeated.
 pub async fn abort(session: &Session) -> Result<(), Error> {
+    needs_stacked_etcd(session)?;
     let (hosts, _) = connect(session, false).await?;
     let lock_name = format!("{}-restore", session.inventory.name);
     let _guards = lock::take(&hosts, &lock_name, &lock::owner()).await?;

@@ -56,6 +56,7 @@ pub struct Request {
 /// Restores.
 pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> {
     let begun = Instant::now();
+    needs_stacked_etcd(session)?;
     let manifest = request.store.find(&request.id, &session.inventory.name)?;
     fit::of_cluster(&manifest, &session.inventory.name)?;
     let held = request.store.hold(&manifest)?;
@@ -93,6 +94,15 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
     walk(session, &hosts, &meter, begun).await?;
     let provisions = request.single || is_rebuilt || !blank.is_empty();
     after(session, &hosts, provisions).await
+}
+
+/// Refuses where etcd is not the masters'.
+fn needs_stacked_etcd(session: &Session) -> Result<(), Error> {
+    session.needs_stacked_etcd(
+        "restore",
+        "While a quorum of the members has its data, `quorate recover` brings the others back; where it is lost, \
+         `quorate backup verify latest` says whether the backup is whole, and its snapshot is for `etcdctl snapshot restore`",
+    )
 }
 
 /// Every host that answers; every master must, unless one is enough.

@@ -107,7 +107,8 @@ pub(super) fn report(node: &Node, readings: &Readings) -> Report {
         .unwrap_or_default()
 }
 
-fn member(report: &Report) -> Option<EtcdMember> {
+/// What an etcd said, put together; `None`: it did not answer.
+pub(super) fn member(report: &Report) -> Option<EtcdMember> {
     let view = View::of(report)?;
     let status: Value = serde_json::from_str(report.etcd_status.body()?).ok()?;
     let known = view.members.0.iter().map(|member| KnownMember {

@@ -8,6 +8,7 @@ mod masters;
 mod nodes;
 mod problems;
 mod render;
+mod seats;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use crate::report::{Format, println};
 pub use masters::{ApiServer, EtcdMember, MasterStatus};
 pub use nodes::{Certificate, NodeStatus};
 pub use problems::Problem;
+pub use seats::SeatStatus;
 
 /// Version of the JSON object; fields may be added to a version, never taken away or given another meaning.
 const VERSION: u32 = 1;
@@ -54,6 +56,9 @@ pub struct Status {
     pub load_balancers: Vec<LoadBalancerStatus>,
     /// Masters that answered.
     pub masters: Vec<MasterStatus>,
+    /// Hosts of an external etcd that answered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub etcd: Vec<SeatStatus>,
     /// Masters and workers that answered.
     pub nodes: Vec<NodeStatus>,
     /// Every certificate of every host that answered.
@@ -122,18 +127,22 @@ pub struct Unreachable {
 #[must_use]
 pub fn probes(inventory: &Inventory, node: &Node) -> Vec<Probe> {
     let mut probes = vec![Probe::Machine, Probe::Script(cert::script())];
-    let units: [&str; 2] = match node.role {
+    let units: &[&str] = match node.role {
         Role::LoadBalancer => {
             probes.push(Probe::Script(load_balancer::script()));
-            ["haproxy", "keepalived"]
+            &["haproxy", "keepalived"]
         }
+        Role::Etcd => &[],
         Role::Master | Role::Worker => {
             probes.push(Probe::Script(report::script(node)));
             probes.push(Probe::Script(script(inventory, node)));
-            ["containerd", "kubelet"]
+            &["containerd", "kubelet"]
         }
     };
-    probes.extend(units.map(|unit| Probe::Unit(unit.to_owned())));
+    if node.etcd.is_some() {
+        probes.extend(seats::probes());
+    }
+    probes.extend(units.iter().map(|unit| Probe::Unit((*unit).to_owned())));
     probes
 }
 
@@ -167,6 +176,12 @@ impl Status {
                 .collect(),
             masters: read(Role::Master)
                 .map(|node| MasterStatus::of(inventory, node, fleet.of(&node.name)))
+                .collect(),
+            etcd: inventory
+                .nodes
+                .iter()
+                .filter(|node| fleet.of(&node.name).machine().is_ok())
+                .filter_map(|node| SeatStatus::of(node, fleet.of(&node.name)))
                 .collect(),
             nodes: nodes()
                 .map(|node| NodeStatus::of(inventory, node, fleet.of(&node.name)))

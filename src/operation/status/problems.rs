@@ -10,7 +10,7 @@ use super::{LoadBalancerStatus, Status};
 use crate::cluster::etcd::quorum;
 use crate::cluster::load_balancer::API_BACKEND;
 use crate::cluster::vip::Holder;
-use crate::inventory::{Inventory, Role};
+use crate::inventory::{EtcdTopology, Inventory, Role};
 
 /// Days before the end of a certificate at which it becomes a problem.
 const EXPIRES_SOON: i64 = 30;
@@ -58,7 +58,23 @@ pub(super) fn find(inventory: &Inventory, status: &Status) -> Vec<Problem> {
     }
     for master in &status.masters {
         apiserver(master, &mut problems);
-        etcd_member(inventory, master, &mut problems);
+        let own = Own {
+            host: &master.name,
+            member: master.etcd.as_ref(),
+            is_expected: master.has_etcd,
+            silent: "see `crictl ps -a --name etcd` and `journalctl -u kubelet` there",
+        };
+        etcd_member(inventory, &own, &mut problems);
+    }
+    for seat in &status.etcd {
+        unit_problem(&seat.name, "etcd", &seat.unit, &mut problems);
+        let own = Own {
+            host: &seat.name,
+            member: seat.etcd.as_ref(),
+            is_expected: seat.is_member,
+            silent: "see `journalctl -u etcd` there",
+        };
+        etcd_member(inventory, &own, &mut problems);
     }
     for node in &status.nodes {
         node_problems(inventory, node, &mut problems);
@@ -96,6 +112,7 @@ fn etcd(inventory: &Inventory, status: &Status, problems: &mut Vec<Problem>) {
         .masters
         .iter()
         .filter_map(|master| master.etcd.as_ref())
+        .chain(status.etcd.iter().filter_map(|seat| seat.etcd.as_ref()))
         .collect();
     // The member list of a healthy one is the agreed one; any other may be old.
     let Some(best) = members
@@ -108,6 +125,13 @@ fn etcd(inventory: &Inventory, status: &Status, problems: &mut Vec<Problem>) {
                 "",
                 "no etcd member answers",
                 "see `crictl ps -a --name etcd` and `journalctl -u kubelet` on the masters",
+            ));
+        }
+        if status.etcd.iter().any(|seat| seat.is_member) {
+            problems.push(problem(
+                "",
+                "no etcd member answers",
+                "see `journalctl -u etcd` on its hosts",
             ));
         }
         return;
@@ -125,11 +149,8 @@ fn etcd(inventory: &Inventory, status: &Status, problems: &mut Vec<Problem>) {
         ));
     }
     for known in &best.members {
-        let is_ours = inventory.nodes.iter().any(|node| {
-            known
-                .peer_urls
-                .contains(&crate::cluster::etcd::peer_url(node.address))
-        });
+        let mut places = inventory.etcd_places().into_iter();
+        let is_ours = places.any(|place| known.peer_urls.contains(&place.peer_url()));
         let label = if known.name.is_empty() {
             known.peer_urls.join(" ")
         } else {
@@ -244,49 +265,56 @@ fn apiserver(master: &MasterStatus, problems: &mut Vec<Problem>) {
     problems.push(problem(&master.name, what, help));
 }
 
-fn etcd_member(inventory: &Inventory, master: &MasterStatus, problems: &mut Vec<Problem>) {
-    let Some(member) = &master.etcd else {
-        if master.has_etcd {
-            problems.push(problem(
-                &master.name,
-                "its etcd does not answer",
-                "see `crictl ps -a --name etcd` and `journalctl -u kubelet` there",
-            ));
+/// A host's own member of etcd, stacked or external.
+struct Own<'a> {
+    host: &'a str,
+    member: Option<&'a EtcdMember>,
+    /// Whether there should be one.
+    is_expected: bool,
+    /// What to do when it does not answer.
+    silent: &'static str,
+}
+
+fn etcd_member(inventory: &Inventory, own: &Own<'_>, problems: &mut Vec<Problem>) {
+    let host = own.host;
+    let Some(member) = own.member else {
+        if own.is_expected {
+            problems.push(problem(host, "its etcd does not answer", own.silent));
         }
         return;
     };
     if !member.is_healthy {
         problems.push(problem(
-            &master.name,
+            host,
             "its etcd has no leader or no quorum",
-            "see whether it reaches the other masters on 2380",
+            "see whether it reaches the other members on 2380",
         ));
     }
     if member.is_learner {
         problems.push(problem(
-            &master.name,
+            host,
             "its etcd is still a learner without a vote",
             format!("wait until it has caught up; a join that died there: {PROVISION}"),
         ));
     }
     for alarm in &member.alarms {
         problems.push(problem(
-            &master.name,
+            host,
             format!("etcd reports: {alarm}"),
             "for NOSPACE: compact and defragment, then disarm; for CORRUPT: replace the member",
         ));
     }
-    let quota = inventory
-        .kubeadm
-        .etcd
-        .get("quota-backend-bytes")
-        .and_then(|bytes| bytes.parse().ok())
-        .unwrap_or(DB_QUOTA);
+    let quota = inventory.etcd_quota().unwrap_or(DB_QUOTA);
     if member.db_size > quota / 100 * DB_FULL_PERCENT {
         problems.push(problem(
-            &master.name,
+            host,
             format!("etcd's database fills more than {DB_FULL_PERCENT} % of its quota"),
-            "defragment it, or raise `kubeadm: { etcd: { quota-backend-bytes: … } }`",
+            match inventory.etcd {
+                EtcdTopology::Stacked => {
+                    "defragment it, or raise `kubeadm: { etcd: { quota-backend-bytes: … } }`"
+                }
+                EtcdTopology::External(_) => "defragment it, or raise `etcd: { quota: … }`",
+            },
         ));
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::masters::{ApiServer, MasterStatus};
+use super::masters::{ApiServer, EtcdMember, MasterStatus};
 use super::nodes::{NodeStatus, Readiness};
-use super::{Health, LoadBalancerStatus, Status};
+use super::{Health, LoadBalancerStatus, SeatStatus, Status};
 use crate::cluster::load_balancer::API_BACKEND;
 use crate::cluster::vip::Holder;
 use crate::inventory::Role;
@@ -16,6 +16,7 @@ impl fmt::Display for Status {
         let sections = [
             self.balancers_table(),
             self.masters_table(),
+            self.etcd_table(),
             self.nodes_table(),
         ];
         for section in sections.into_iter().flatten() {
@@ -80,6 +81,13 @@ impl Status {
     }
 
     fn masters_table(&self) -> Option<String> {
+        if !self.etcd.is_empty() {
+            let row = |master: &MasterStatus| vec![master.name.clone(), apiserver(master)];
+            return table(
+                &["Master", "Apiserver"],
+                self.masters.iter().map(row).collect(),
+            );
+        }
         table(
             &[
                 "Master",
@@ -91,6 +99,42 @@ impl Status {
             ],
             self.masters.iter().map(master_row).collect(),
         )
+    }
+
+    /// The members of an external etcd.
+    fn etcd_table(&self) -> Option<String> {
+        let row = |seat: &SeatStatus| {
+            let mut row = vec![seat.name.clone()];
+            row.extend(match &seat.etcd {
+                Some(member) => member_columns(member),
+                None => vec![short(&seat.unit)],
+            });
+            row.resize(5, "-".to_owned());
+            row.push(self.nearest_expiry(&seat.name, "/etc/etcd/"));
+            row
+        };
+        table(
+            &[
+                "Etcd",
+                "State",
+                "Version",
+                "Database",
+                "Members",
+                "Certificates",
+            ],
+            self.etcd.iter().map(row).collect(),
+        )
+    }
+
+    /// How long the first certificate of a host that ends has left, of those whose file begins so.
+    fn nearest_expiry(&self, host: &str, below: &str) -> String {
+        let nearest = self
+            .certificates
+            .iter()
+            .filter(|it| it.host == host && !it.renews_itself && it.file.starts_with(below))
+            .map(|it| it.days)
+            .min();
+        nearest.map_or_else(|| "-".to_owned(), |days| format!("{days} days"))
     }
 
     fn nodes_table(&self) -> Option<String> {
@@ -137,19 +181,13 @@ impl Status {
         if node.is_schedulable == Some(false) {
             state.push_str(", cordoned");
         }
-        let nearest = self
-            .certificates
-            .iter()
-            .filter(|it| it.host == node.name && !it.renews_itself)
-            .map(|it| it.days)
-            .min();
         vec![
             node.name.clone(),
             role_word(node.role).to_owned(),
             state,
             or_dash(&node.kubelet),
             or_dash(&node.containerd),
-            nearest.map_or_else(|| "-".to_owned(), |days| format!("{days} days")),
+            self.nearest_expiry(&node.name, "/"),
         ]
     }
 }
@@ -157,6 +195,7 @@ impl Status {
 fn role_word(role: Role) -> &'static str {
     match role {
         Role::LoadBalancer => "lb",
+        Role::Etcd => "etcd",
         Role::Master => "master",
         Role::Worker => "worker",
     }
@@ -188,30 +227,38 @@ fn balancer_row(balancer: &LoadBalancerStatus) -> Vec<String> {
     ]
 }
 
-fn master_row(master: &MasterStatus) -> Vec<String> {
-    let apiserver = match &master.apiserver {
+fn apiserver(master: &MasterStatus) -> String {
+    match &master.apiserver {
         ApiServer::Ready => "ready".to_owned(),
         ApiServer::NotReady { code, .. } => format!("not ready ({code})"),
         ApiServer::Silent => "silent".to_owned(),
         ApiServer::Absent => "absent".to_owned(),
-    };
-    let mut row = vec![master.name.clone(), apiserver];
+    }
+}
+
+fn master_row(master: &MasterStatus) -> Vec<String> {
+    let mut row = vec![master.name.clone(), apiserver(master)];
     match &master.etcd {
-        Some(member) => row.extend([
-            match (member.is_healthy, member.is_leader, member.is_learner) {
-                (false, _, _) => "unhealthy".to_owned(),
-                (true, true, _) => "healthy, leader".to_owned(),
-                (true, false, true) => "learner".to_owned(),
-                (true, false, false) => "healthy".to_owned(),
-            },
-            or_dash(&member.version),
-            format!("{:.1} MB", bytes_as_megabytes(member.db_size)),
-            member.members.len().to_string(),
-        ]),
+        Some(member) => row.extend(member_columns(member)),
         None if master.has_etcd => row.push("silent".to_owned()),
         None => row.push("absent".to_owned()),
     }
     row
+}
+
+/// State, version, size and members, as one member tells them.
+fn member_columns(member: &EtcdMember) -> Vec<String> {
+    vec![
+        match (member.is_healthy, member.is_leader, member.is_learner) {
+            (false, _, _) => "unhealthy".to_owned(),
+            (true, true, _) => "healthy, leader".to_owned(),
+            (true, false, true) => "learner".to_owned(),
+            (true, false, false) => "healthy".to_owned(),
+        },
+        or_dash(&member.version),
+        format!("{:.1} MB", bytes_as_megabytes(member.db_size)),
+        member.members.len().to_string(),
+    ]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]

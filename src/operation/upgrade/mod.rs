@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::host::Hosts;
 use crate::host::probe::Probe;
 use crate::inventory::version::KubeVersion;
-use crate::inventory::{Node, PackageSource, Role};
+use crate::inventory::{Node, PackageSource};
 use crate::os::Family;
 use crate::plan::Plan;
 use crate::report::eprintln;
@@ -125,6 +125,11 @@ impl FromStr for AtOnce {
 /// Reads, gates, plans, asks, upgrades hop by hop, reads back.
 pub async fn upgrade(session: &Session, options: &Options) -> Result<(), Error> {
     let begun = Instant::now();
+    session.needs_stacked_etcd(
+        "upgrade",
+        "Until it does, upgrade the masters one at a time with `kubeadm upgrade`, which leaves such an etcd alone; \
+         `quorate status` shows what each host runs",
+    )?;
     refuse_nonsense(session, options)?;
     let target = at(session, options.to);
     let whole = plan::of_hop(&target, &options.policies)?;
@@ -257,9 +262,7 @@ async fn offered(
     if *source == PackageSource::Preinstalled {
         return offered;
     }
-    let members = hosts
-        .iter()
-        .filter(|host| host.node.role != Role::LoadBalancer);
+    let members = hosts.iter().filter(|host| host.node.role.is_node());
     let asked = members.map(async |host| {
         let machine = host.transport.probe(&[Probe::Machine]).await.ok()?;
         let family = Family::of(machine.machine().ok()?)?;

@@ -11,7 +11,6 @@ use crate::cluster::standing::Standing;
 use crate::engine::reader::Reader;
 use crate::error::Error;
 use crate::host::Hosts;
-use crate::inventory::Role;
 use crate::operation::Session;
 use crate::report::{Format, println};
 
@@ -74,10 +73,7 @@ async fn settled(session: &Session, hosts: &Hosts) -> Result<(), Error> {
 fn differences(session: &Session, fleet: &Fleet) -> Vec<String> {
     let inventory = &session.inventory;
     let target = inventory.kubernetes;
-    let nodes = inventory
-        .nodes
-        .iter()
-        .filter(|node| node.role != Role::LoadBalancer);
+    let nodes = inventory.nodes.iter().filter(|node| node.role.is_node());
     let of_host =
         nodes.flat_map(
             |node| match Standing::read(inventory, node, fleet.of(&node.name)) {
@@ -103,7 +99,7 @@ fn tell(session: &Session, result: &str, begun: Instant) {
         .inventory
         .nodes
         .iter()
-        .filter(|node| node.role != Role::LoadBalancer)
+        .filter(|node| node.role.is_node())
         .count();
     let seconds = begun.elapsed().as_secs_f64();
     match session.settings.format {

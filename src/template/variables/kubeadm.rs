@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use crate::inventory::etcd::EtcdPlace;
 use crate::inventory::version::KubeadmApi;
-use crate::inventory::{Inventory, Node, Role};
+use crate::inventory::{Inventory, Node};
 
 /// One etcd member as it must exist in the end, and the certificates that kubeadm makes for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,26 +22,41 @@ pub struct EtcdMember {
     pub peer_sans: Vec<String>,
 }
 
-/// The members that stacked etcd must have in the end, one per master.
+/// The members that etcd must have in the end, whatever its topology.
 #[must_use]
 pub fn etcd_members(inventory: &Inventory) -> Vec<EtcdMember> {
-    inventory
-        .with_role(Role::Master)
-        .map(|master| {
-            let sans: Vec<String> = [&master.name, "localhost", &master.address.to_string()]
-                .into_iter()
-                .chain(["127.0.0.1", "::1"])
-                .map(str::to_owned)
-                .collect();
-            EtcdMember {
-                name: master.name.clone(),
-                client_url: format!("https://{}:2379", master.address),
-                peer_url: format!("https://{}:2380", master.address),
-                server_sans: sans.clone(),
-                peer_sans: sans,
-            }
-        })
-        .collect()
+    let places = inventory.etcd_places().into_iter();
+    places.map(|place| EtcdMember::of(&place)).collect()
+}
+
+/// The member on a host, if it has one.
+#[must_use]
+pub fn etcd_member(inventory: &Inventory, node: &Node) -> Option<EtcdMember> {
+    let places = inventory.etcd_places().into_iter();
+    let mut own = places.filter(|place| place.node.name == node.name);
+    own.next().map(|place| EtcdMember::of(&place))
+}
+
+impl EtcdMember {
+    /// As kubeadm's certificate phases make it.
+    fn of(place: &EtcdPlace<'_>) -> Self {
+        let node = place.node;
+        let own = [
+            node.name.clone(),
+            "localhost".to_owned(),
+            node.address.to_string(),
+        ];
+        let loopback = ["127.0.0.1", "::1"].map(str::to_owned);
+        let peer = (place.peer_address != node.address).then(|| place.peer_address.to_string());
+        let server_sans = [&own[..], &loopback[..]].concat();
+        Self {
+            name: node.name.clone(),
+            client_url: place.client_url(),
+            peer_url: place.peer_url(),
+            peer_sans: server_sans.iter().cloned().chain(peer).collect(),
+            server_sans,
+        }
+    }
 }
 
 /// The phases to skip, by the command that knows them: kubeadm refuses the name of a phase that the command has not.

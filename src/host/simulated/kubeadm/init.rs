@@ -2,6 +2,7 @@
 
 use super::super::certificate::Certificate;
 use super::super::etcd;
+use super::super::external_etcd::{is_external, may_ask};
 use super::super::jobs::{End, Work};
 use super::super::world::World;
 use super::{
@@ -27,7 +28,11 @@ pub(super) fn preflight_init(world: &mut World, work: &Work) -> End {
             ));
         }
     }
-    if etcd::data(machine).is_some() {
+    let is_external = is_external(machine);
+    if is_external && !may_ask(machine) {
+        complaints.push("ExternalEtcdClientCertificates".to_owned());
+    }
+    if !is_external && etcd::data(machine).is_some() {
         complaints.push("DirAvailable--var-lib-etcd".to_owned());
     }
     complaints.retain(|complaint| !ignored.contains(complaint.as_str()));
@@ -40,7 +45,11 @@ pub(super) fn make_cas(world: &mut World, work: &Work) -> End {
     }
     world.cas += 1;
     let number = world.cas;
+    let is_external = is_external(world.machine(&work.host));
     for name in SHARED_PKI {
+        if is_external && name.starts_with("etcd/") {
+            continue;
+        }
         let path = format!("{PKI}/{name}");
         if name.ends_with("key") {
             let secret = format!("planted-private-key-{number}-{}", name.replace('/', "-"));
@@ -79,6 +88,9 @@ pub(super) fn configure_kubelet_by_init(world: &mut World, work: &Work) -> End {
 }
 
 pub(super) fn write_etcd_of_founder(world: &mut World, work: &Work) -> End {
+    if is_external(world.machine(&work.host)) {
+        return End::Done;
+    }
     let manifest = manifest(world, &work.host, "etcd");
     let text = format!("{manifest}--initial-cluster={}=…\n", work.host);
     world.put(work, &format!("{MANIFESTS}/etcd.yaml"), text, 0o600);

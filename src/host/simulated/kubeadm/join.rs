@@ -3,12 +3,14 @@
 use serde_json::Value;
 
 use super::super::etcd;
+use super::super::external_etcd::is_external;
 use super::super::jobs::{End, Work};
 use super::super::pods::node_path;
 use super::super::world::World;
 use super::{
-    MANIFESTS, PKI, QUORATE, complaints, endpoint, is_master, issue_certificates, items_of,
-    kubelet_conf, manifest, start_kubelet, value_of, verdict, write_kubeconfigs, write_pods,
+    MANIFESTS, PKI, QUORATE, complaints, endpoint, is_master, is_stacked_master,
+    issue_certificates, items_of, kubelet_conf, manifest, start_kubelet, value_of, verdict,
+    write_kubeconfigs, write_pods,
 };
 use crate::cluster::ca::SHARED_PKI;
 use crate::inventory::Role;
@@ -17,7 +19,7 @@ pub(super) fn mark_joining(world: &mut World, work: &Work) -> End {
     world.put(work, &format!("{QUORATE}/joining"), "", 0o644);
     for name in SHARED_PKI
         .iter()
-        .filter(|_| work.files.contains_key("ca.key"))
+        .filter(|name| work.files.contains_key(&name.replace('/', "-")))
     {
         let mode = if name.ends_with("key") { 0o600 } else { 0o644 };
         let content = work.text(&name.replace('/', "-"));
@@ -39,7 +41,8 @@ pub(super) fn preflight_join(world: &mut World, work: &Work) -> End {
             complaints.push(format!("[ERROR FileAvailable--etc-kubernetes-{path}]"));
         }
     }
-    if machine.role == Role::Master && etcd::data(machine).is_some() {
+    let is_stacked = machine.role == Role::Master && !is_external(machine);
+    if is_stacked && etcd::data(machine).is_some() {
         complaints.push("[ERROR DirAvailable--var-lib-etcd]".to_owned());
     }
     if machine.role == Role::Worker && machine.files.has(&format!("{PKI}/ca.crt")) {
@@ -100,7 +103,7 @@ pub(super) fn prepare_control_plane(world: &mut World, work: &Work) -> End {
 }
 
 pub(super) fn check_etcd(world: &mut World, work: &Work) -> End {
-    if !is_master(world, work) {
+    if !is_stacked_master(world, work) {
         return End::Done;
     }
     match world.live_cluster() {
@@ -127,7 +130,7 @@ pub(super) fn bootstrap_kubelet(world: &mut World, work: &Work) -> End {
 }
 
 pub(super) fn add_member(world: &mut World, work: &Work) -> End {
-    if !is_master(world, work) {
+    if !is_stacked_master(world, work) {
         return End::Done;
     }
     match world.add_member(&work.host) {
@@ -137,7 +140,7 @@ pub(super) fn add_member(world: &mut World, work: &Work) -> End {
 }
 
 pub(super) fn write_etcd_of_joiner(world: &mut World, work: &Work) -> End {
-    if is_master(world, work) {
+    if is_stacked_master(world, work) {
         let manifest = manifest(world, &work.host, "etcd");
         let text = format!("{manifest}--initial-cluster=…\n--initial-cluster-state=existing\n");
         world.put(work, &format!("{MANIFESTS}/etcd.yaml"), text, 0o600);
@@ -146,7 +149,7 @@ pub(super) fn write_etcd_of_joiner(world: &mut World, work: &Work) -> End {
 }
 
 pub(super) fn start_member(world: &mut World, work: &Work) -> End {
-    if !is_master(world, work) || world.promote(&work.host) {
+    if !is_stacked_master(world, work) || world.promote(&work.host) {
         return End::Done;
     }
     End::Waits("[etcd] Waiting for the new etcd member to join the cluster".to_owned())

@@ -6,6 +6,7 @@ mod reset;
 
 use super::certificate::Certificate;
 use super::etcd;
+use super::external_etcd::is_external;
 use super::jobs::{End, Step, Work};
 use super::machine::Machine;
 use super::pods::node_path;
@@ -91,7 +92,7 @@ pub(super) fn value_of(text: &str, key: &str) -> Option<String> {
 }
 
 /// The items of a list in YAML that is simple enough.
-fn items_of(text: &str, key: &str) -> Vec<String> {
+pub(super) fn items_of(text: &str, key: &str) -> Vec<String> {
     let lines = text.lines().skip_while(|line| line.trim() != key).skip(1);
     let items = lines.map_while(|line| line.trim().strip_prefix("- "));
     items
@@ -181,6 +182,9 @@ fn issue_certificates(world: &mut World, host: &str) {
         "apiserver-etcd-client.crt",
     ] {
         let path = format!("{PKI}/{name}");
+        if name.contains("etcd") && is_external(machine) {
+            continue;
+        }
         if !machine.files.has(&path) {
             machine
                 .files
@@ -231,6 +235,11 @@ fn write_pods(world: &mut World, work: &Work) -> End {
         world.put(work, &format!("{MANIFESTS}/{pod}.yaml"), text, 0o600);
     }
     End::Done
+}
+
+/// Whether the host becomes a master with an etcd member of its own.
+fn is_stacked_master(world: &mut World, work: &Work) -> bool {
+    is_master(world, work) && !is_external(world.machine(&work.host))
 }
 
 /// A manifest: what of the shared configuration is in its component's flags.

@@ -1,8 +1,11 @@
 //! Every way in which a control plane can be broken, and what is proposed.
 
 use super::*;
+use crate::cluster::etcd_member::Seats;
 use crate::cluster::report::{Answer, Report};
-use crate::cluster::sample::{CLUSTER, joined, learner, list, plane, started, status, unstarted};
+use crate::cluster::sample::{
+    CLUSTER, external, joined, learner, list, plane, seated, started, status, unstarted,
+};
 use crate::testing;
 
 fn proposed(reports: [Option<Report>; 3], nodes: &[&str]) -> Proposal {
@@ -278,6 +281,49 @@ fn the_arithmetic_is_shown_before_and_after() {
             "without master3: 2 voters, quorum 2, 2 healthy: 0 more may be lost",
         ]
     );
+}
+
+/// What is proposed for an external etcd of three.
+fn of_seats(spoil: impl FnOnce(&mut Seats<'_>)) -> Proposal {
+    let inventory = external();
+    let mut plane = seated(&inventory, CLUSTER);
+    spoil(plane.external.as_mut().expect("it is external"));
+    let site = Site {
+        inventory: &inventory,
+        plane: &plane,
+        nodes: None,
+    };
+    site.proposal()
+}
+
+#[test]
+fn a_dead_member_of_an_external_etcd_is_removed_and_a_wiped_one_joins_again() {
+    assert_eq!(of_seats(|_| {}), Proposal::Nothing);
+    let dead = of_seats(|seats| {
+        seats.seats.pop();
+        seats.unread.push("master3");
+    });
+    let Proposal::Remove(removals) = dead else {
+        panic!("{dead:?}");
+    };
+    assert_eq!(removals.first().and_then(|it| it.member), Some(MemberId(3)));
+    let wiped = of_seats(|seats| {
+        let last = seats.seats.last_mut().expect("three");
+        last.report.has.clear();
+        last.etcd = None;
+    });
+    assert_eq!(wiped, Proposal::Rejoin(vec!["master3".to_owned()]));
+}
+
+#[test]
+fn an_external_etcd_without_quorum_is_not_given_up() {
+    let lost = of_seats(|seats| {
+        seats.seats.truncate(1);
+        seats.unread.extend(["master2", "master3"]);
+        let left = seats.seats.first_mut().and_then(|seat| seat.etcd.as_mut());
+        left.expect("it answers").is_healthy = false;
+    });
+    assert!(matches!(lost, Proposal::Refuse(_)), "{lost:?}");
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn membership(site: &Site<'_>, verdict: &mut Verdict) {
         .inventory
         .nodes
         .iter()
-        .filter(|node| node.role != Role::LoadBalancer && !is_node(&node.name))
+        .filter(|node| node.role.is_node() && !is_node(&node.name))
     {
         verdict.refusals.push(finding(
             &host.name,
@@ -81,9 +81,7 @@ fn membership(site: &Site<'_>, verdict: &mut Verdict) {
         ));
     }
     let is_host = |node: &&NodeObject| {
-        let is_ours = |host: &crate::inventory::Node| {
-            host.role != Role::LoadBalancer && host.name == node.name
-        };
+        let is_ours = |host: &crate::inventory::Node| host.role.is_node() && host.name == node.name;
         site.inventory.nodes.iter().any(is_ours)
     };
     for node in nodes.iter().filter(|node| !is_host(node)) {

@@ -35,6 +35,7 @@ pub fn probes(inventory: &Inventory, node: &Node) -> Vec<Probe> {
     let mut probes = status::probes(inventory, node);
     match node.role {
         Role::LoadBalancer => probes.extend(Place::probes()),
+        Role::Etcd => {}
         Role::Master | Role::Worker => {
             probes.extend(report::probes(node));
             probes.extend(release::probes(inventory, node));
@@ -73,10 +74,7 @@ impl<'a> Site<'a> {
         fleet: &'a Fleet,
         policies: Policies,
     ) -> Self {
-        let nodes = inventory
-            .nodes
-            .iter()
-            .filter(|node| node.role != Role::LoadBalancer);
+        let nodes = inventory.nodes.iter().filter(|node| node.role.is_node());
         Self {
             inventory,
             templates,
