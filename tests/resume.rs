@@ -163,7 +163,7 @@ fn a_fault_at_any_remote_call_is_made_good_by_running_again() {
 
 #[test]
 fn several_faults_at_random_are_made_good_by_running_again() {
-    for scene in scenes().filter(|it| it.is_usual()) {
+    for scene in scenes() {
         let reference = scene.reference();
         let case = |index: usize| random(index as u64, &reference.calls);
         let count = number("QUORATE_SEEDS", 100);

@@ -81,7 +81,10 @@ pub(crate) const ON_LOAD_BALANCERS: &str = "/etc/haproxy/kubernetes-ca.crt";
 
 /// The CA that a load balancer knows, if it was read.
 pub(crate) fn known_to(cx: &Context<'_>, load_balancer: &str) -> Option<Ca> {
-    let reading = cx.fleet.of(load_balancer).file(Utf8Path::new(ON_LOAD_BALANCERS));
+    let reading = cx
+        .fleet
+        .of(load_balancer)
+        .file(Utf8Path::new(ON_LOAD_BALANCERS));
     Ca::parse(reading.ok()?.text()?)
 }
 
@@ -109,12 +112,17 @@ mod tests {
             None => master.without_file(report::CA),
         };
         world.fleet.update("master1", master);
-        action.check(&world.reading(balancer).cx()).expect("everything was read")
+        action
+            .check(&world.reading(balancer).cx())
+            .expect("everything was read")
     }
 
     #[test]
     fn the_balancer_holds_what_the_masters_hold() {
-        assert_eq!(check(Some(samples::ONE), Some(samples::ONE)), Check::Satisfied);
+        assert_eq!(
+            check(Some(samples::ONE), Some(samples::ONE)),
+            Check::Satisfied
+        );
         assert!(matches!(check(Some(samples::ONE), None), Check::Needed(_)));
         assert!(matches!(check(None, None), Check::Unknown { .. }));
     }

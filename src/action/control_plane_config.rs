@@ -85,7 +85,11 @@ impl Action for ControlPlaneConfig {
 
 /// The digest of the configuration that shall be in force.
 fn wanted(cx: &Context<'_>) -> Option<String> {
-    cx.facts().file(Utf8Path::new(CONFIG)).ok()?.present()?.sha256()
+    cx.facts()
+        .file(Utf8Path::new(CONFIG))
+        .ok()?
+        .present()?
+        .sha256()
 }
 
 async fn run(effect: &Effect<'_>, script: Script) -> Result<String, ActionError> {
@@ -98,14 +102,22 @@ async fn make(effect: &Effect<'_>) -> Result<Candidates, ActionError> {
     let cx = &effect.cx;
     let extras = extras(cx.inventory, Role::Master, &Token::generate(), None);
     let config = cx.templates.render_with("kubeadm/init.yaml", cx, extras)?;
-    let command = Command::script(candidates::make()).stdin(config).deadline(STEP);
+    let command = Command::script(candidates::make())
+        .stdin(config)
+        .deadline(STEP);
     let output = effect.host.succeed(&command).await?;
     Ok(Candidates::parse(&output.text()))
 }
 
-async fn replace_certificate(effect: &Effect<'_>, candidates: &Candidates) -> Result<(), ActionError> {
+async fn replace_certificate(
+    effect: &Effect<'_>,
+    candidates: &Candidates,
+) -> Result<(), ActionError> {
     let names: Vec<&str> = candidates.names.iter().map(String::as_str).collect();
-    (effect.note)(format!("apiserver certificate: adding {}", names.join(", ")));
+    (effect.note)(format!(
+        "apiserver certificate: adding {}",
+        names.join(", ")
+    ));
     run(effect, candidates::replace_certificate()).await?;
     let address = effect.cx.node.address.to_string();
     run(effect, candidates::serves(&address, &candidates.names)).await?;
@@ -123,7 +135,9 @@ async fn replace(effect: &Effect<'_>, component: &str) -> Result<(), ActionError
     let Err(error) = healthy else {
         return Ok(());
     };
-    (effect.note)(format!("{component} did not come back: its old manifest is put back"));
+    (effect.note)(format!(
+        "{component} did not come back: its old manifest is put back"
+    ));
     run(effect, candidates::replace(component, Source::Backup)).await?;
     Err(error)
 }
@@ -139,11 +153,20 @@ async fn healthy(effect: &Effect<'_>, component: &str) -> Result<(), ActionError
 /// Waits until this master serves and every etcd member is a healthy voter: nothing is restarted before, and nothing else
 /// after, or two members would be away at once.
 async fn whole(effect: &Effect<'_>) -> Result<(), ActionError> {
-    survey::until(effect, "the control plane to be whole", WHOLE, |plane, own| {
-        let ailing = own.filter(|own| !own.is_living()).map(ailment);
-        let all: Vec<String> = plane.troubles().into_iter().chain(ailing).collect();
-        Ok(if all.is_empty() { Look::Done(()) } else { Look::NotYet(all.join("; ")) })
-    })
+    survey::until(
+        effect,
+        "the control plane to be whole",
+        WHOLE,
+        |plane, own| {
+            let ailing = own.filter(|own| !own.is_living()).map(ailment);
+            let all: Vec<String> = plane.troubles().into_iter().chain(ailing).collect();
+            Ok(if all.is_empty() {
+                Look::Done(())
+            } else {
+                Look::NotYet(all.join("; "))
+            })
+        },
+    )
     .await
 }
 
@@ -152,7 +175,10 @@ async fn turn(effect: &Effect<'_>) -> Result<Turn, ActionError> {
     let fleet = survey::survey(effect).await?;
     let plane = Plane::read(effect.cx.inventory, &fleet);
     let wanted = wanted(&effect.cx);
-    let mut others = plane.masters.iter().filter(|master| master.node.name != effect.cx.node.name);
+    let mut others = plane
+        .masters
+        .iter()
+        .filter(|master| master.node.name != effect.cx.node.name);
     let all = plane.unread.is_empty() && others.all(|other| other.applied == wanted);
     Ok(if all { Turn::Last } else { Turn::Earlier })
 }
@@ -175,11 +201,18 @@ mod tests {
         let readings = Readings::default()
             .with_script(script, 0, &report.to_string())
             .with_file(CONFIG, config);
-        world.fleet.update("master1", match applied {
-            Some(digest) => readings.with_file(report::APPLIED, FileState::regular(format!("{digest}\n"))),
-            None => readings.without_file(report::APPLIED),
-        });
-        ControlPlaneConfig {}.check(&world.cx()).expect("everything was read")
+        world.fleet.update(
+            "master1",
+            match applied {
+                Some(digest) => {
+                    readings.with_file(report::APPLIED, FileState::regular(format!("{digest}\n")))
+                }
+                None => readings.without_file(report::APPLIED),
+            },
+        );
+        ControlPlaneConfig {}
+            .check(&world.cx())
+            .expect("everything was read")
     }
 
     #[test]

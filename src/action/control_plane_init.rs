@@ -46,7 +46,10 @@ impl Founding {
     /// Decides who founds, if anybody must.
     pub(crate) fn of(cx: &Context<'_>, plane: &Plane<'_>) -> Result<Self, ActionError> {
         refuse_two_cas(plane)?;
-        let half_done = plane.masters.iter().find(|master| is_half_done(master, plane));
+        let half_done = plane
+            .masters
+            .iter()
+            .find(|master| is_half_done(master, plane));
         if let Some(master) = half_done {
             return Ok(Self::By(master.node.name.clone(), Start::Continued));
         }
@@ -147,7 +150,11 @@ fn orphan(name: &str, path: &str) -> ActionError {
 }
 
 fn refuse_foreign_data(plane: &Plane<'_>) -> Result<(), ActionError> {
-    let Some(master) = plane.masters.iter().find(|master| master.report.has(Has::EtcdData)) else {
+    let Some(master) = plane
+        .masters
+        .iter()
+        .find(|master| master.report.has(Has::EtcdData))
+    else {
         return Ok(());
     };
     Err(ActionError::Unsafe {
@@ -164,7 +171,10 @@ fn refuse_foreign_data(plane: &Plane<'_>) -> Result<(), ActionError> {
 fn refuse_used_etcd(plane: &Plane<'_>) -> Result<(), ActionError> {
     let seats = plane.external.iter().flat_map(|seats| &seats.seats);
     let revision = |seat: &Seat<'_>| Some((seat.node.name.clone(), seat.etcd.as_ref()?.revision));
-    let Some((name, revision)) = seats.filter_map(revision).find(|(_, revision)| *revision > 1) else {
+    let Some((name, revision)) = seats
+        .filter_map(revision)
+        .find(|(_, revision)| *revision > 1)
+    else {
         return Ok(());
     };
     Err(ActionError::Unsafe {
@@ -200,7 +210,9 @@ impl Action for ControlPlaneInit {
         };
         let own = plane.of(&cx.node.name);
         if own.is_some_and(|own| own.jobs.contains(&"kubeadm-init")) {
-            (effect.note)("found a kubeadm init of an earlier run still going: waiting for it".to_owned());
+            (effect.note)(
+                "found a kubeadm init of an earlier run still going: waiting for it".to_owned(),
+            );
             kubeadm::follow(effect, "kubeadm-init", DEADLINE).await?;
         }
         let token = if is_done(effect).await? {
@@ -251,10 +263,17 @@ async fn init(effect: &Effect<'_>, start: Start) -> Result<Token, ActionError> {
 pub(crate) fn with_etcd(cx: &Context<'_>) -> String {
     let (name, address) = (&cx.node.name, cx.node.address);
     match cx.inventory.etcd {
-        EtcdTopology::Stacked => format!("with etcd member {name} ({}, {})", client_url(address), peer_url(address)),
+        EtcdTopology::Stacked => format!(
+            "with etcd member {name} ({}, {})",
+            client_url(address),
+            peer_url(address)
+        ),
         EtcdTopology::External(_) => {
             let places = cx.inventory.etcd_places();
-            let names: Vec<&str> = places.iter().map(|place| place.node.name.as_str()).collect();
+            let names: Vec<&str> = places
+                .iter()
+                .map(|place| place.node.name.as_str())
+                .collect();
             format!("with the etcd of {}", names.join(", "))
         }
     }
@@ -264,9 +283,17 @@ fn change(cx: &Context<'_>, start: Start) -> Change {
     let name = &cx.node.name;
     let what = with_etcd(cx);
     let change = match start {
-        Start::Fresh => Change::new(format!("found the cluster {} on {name}, {what}", cx.inventory.name)),
-        Start::Continued => Change::new(format!("finish founding the cluster {} on {name}, {what}", cx.inventory.name))
-            .found(format!("a kubeadm init on {name} did not finish: it is done again, with the CA that it made")),
+        Start::Fresh => Change::new(format!(
+            "found the cluster {} on {name}, {what}",
+            cx.inventory.name
+        )),
+        Start::Continued => Change::new(format!(
+            "finish founding the cluster {} on {name}, {what}",
+            cx.inventory.name
+        ))
+        .found(format!(
+            "a kubeadm init on {name} did not finish: it is done again, with the CA that it made"
+        )),
     };
     change.without_way_back("its CA is the cluster's from here on")
 }

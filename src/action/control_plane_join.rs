@@ -103,11 +103,15 @@ impl Action for ControlPlaneJoin {
                 MasterState::Joined => return Ok(()),
                 MasterState::Foreign(why) => return Err(foreign(&effect.cx, why)),
                 MasterState::Settling(Settling::Job(job)) => {
-                    (effect.note)(format!("found a {job} of an earlier run still going: waiting for it"));
+                    (effect.note)(format!(
+                        "found a {job} of an earlier run still going: waiting for it"
+                    ));
                     kubeadm::follow(effect, job, DEADLINE).await?;
                 }
                 MasterState::Settling(Settling::NodeGone) => {
-                    (effect.note)("found no Node of this master: kubelet makes it again".to_owned());
+                    (effect.note)(
+                        "found no Node of this master: kubelet makes it again".to_owned(),
+                    );
                     make_node_again(effect).await?;
                 }
                 MasterState::Settling(Settling::Pods(_)) => return settle(effect).await,
@@ -115,7 +119,9 @@ impl Action for ControlPlaneJoin {
                     park(effect).await?;
                     clean_and_join(effect, own).await?;
                 }
-                MasterState::Bare | MasterState::HalfJoined(_) => clean_and_join(effect, own).await?,
+                MasterState::Bare | MasterState::HalfJoined(_) => {
+                    clean_and_join(effect, own).await?
+                }
             }
         }
         Err(ActionError::Waited {
@@ -132,7 +138,11 @@ fn is_founder(cx: &Context<'_>, plane: &Plane<'_>) -> bool {
 }
 
 fn change(cx: &Context<'_>) -> Change {
-    let change = Change::new(format!("join {} to the control plane, {}", cx.node.name, with_etcd(cx)));
+    let change = Change::new(format!(
+        "join {} to the control plane, {}",
+        cx.node.name,
+        with_etcd(cx)
+    ));
     match cx.inventory.etcd {
         EtcdTopology::Stacked => change.without_way_back("etcd counts it as a member from here on"),
         EtcdTopology::External(_) => change,
@@ -194,7 +204,9 @@ async fn clean_and_join(effect: &Effect<'_>, own: &Member<'_>) -> Result<(), Act
     let plane = Plane::read(effect.cx.inventory, &fleet);
     let (seed, ca) = seed_of(effect, &plane)?;
     join::delete_stale_node(effect, seed, &own.report.machine_id).await?;
-    let applied = plane.of(&seed.node.name).and_then(|seed| seed.applied.as_deref());
+    let applied = plane
+        .of(&seed.node.name)
+        .and_then(|seed| seed.applied.as_deref());
     join::join(effect, seed, ca, applied, DEADLINE).await?;
     settle(effect).await
 }
@@ -202,17 +214,29 @@ async fn clean_and_join(effect: &Effect<'_>, own: &Member<'_>) -> Result<(), Act
 /// The cluster that this host is to join: one that has a quorum in the eyes of another master.
 async fn living_without_us(effect: &Effect<'_>) -> Result<Cluster, ActionError> {
     let own = effect.cx.node;
-    survey::until(effect, "a living etcd on another master", SETTLES, |plane, _| {
-        let is_other = |member: &MemberId, cluster: &Cluster| {
-            cluster.members.with_id(*member).is_some_and(|member| !member.is_at(own.address))
-        };
-        Ok(match plane.etcd() {
-            Etcd::Living(cluster) if cluster.healthy.iter().any(|id| is_other(id, &cluster)) => Look::Done(cluster),
-            Etcd::Living(_) => Look::NotYet(format!("only {} answers", own.name)),
-            Etcd::NoQuorum(cluster) => return Err(no_quorum(effect, &cluster)),
-            Etcd::Silent => Look::NotYet("no etcd member answers".to_owned()),
-        })
-    })
+    survey::until(
+        effect,
+        "a living etcd on another master",
+        SETTLES,
+        |plane, _| {
+            let is_other = |member: &MemberId, cluster: &Cluster| {
+                cluster
+                    .members
+                    .with_id(*member)
+                    .is_some_and(|member| !member.is_at(own.address))
+            };
+            Ok(match plane.etcd() {
+                Etcd::Living(cluster)
+                    if cluster.healthy.iter().any(|id| is_other(id, &cluster)) =>
+                {
+                    Look::Done(cluster)
+                }
+                Etcd::Living(_) => Look::NotYet(format!("only {} answers", own.name)),
+                Etcd::NoQuorum(cluster) => return Err(no_quorum(effect, &cluster)),
+                Etcd::Silent => Look::NotYet("no etcd member answers".to_owned()),
+            })
+        },
+    )
     .await
 }
 
@@ -228,37 +252,68 @@ fn no_quorum(effect: &Effect<'_>, cluster: &Cluster) -> ActionError {
     }
 }
 
-fn seed_of<'a, 'p>(effect: &Effect<'a>, plane: &'p Plane<'_>) -> Result<(&'a Host, &'p Ca), ActionError> {
+fn seed_of<'a, 'p>(
+    effect: &Effect<'a>,
+    plane: &'p Plane<'_>,
+) -> Result<(&'a Host, &'p Ca), ActionError> {
     let unsafe_without = |what: &str| ActionError::Unsafe {
-        why: format!("{} cannot join: no other master {what}", effect.cx.node.name),
+        why: format!(
+            "{} cannot join: no other master {what}",
+            effect.cx.node.name
+        ),
         help: "look at `quorate status`, and at kubelet's journal on the masters".to_owned(),
     };
-    let seed = survey::seed(effect, plane).ok_or_else(|| unsafe_without("serves the API and has a healthy etcd"))?;
+    let seed = survey::seed(effect, plane)
+        .ok_or_else(|| unsafe_without("serves the API and has a healthy etcd"))?;
     let ca = plane.ca().ok_or_else(|| unsafe_without("holds the CA"))?;
     Ok((seed, ca))
 }
 
 /// Removes an etcd member, asked of a healthy survivor, if what stays has a quorum; and waits until it is gone.
-async fn remove_member(effect: &Effect<'_>, cluster: &Cluster, member: &EtcdMember) -> Result<(), ActionError> {
+async fn remove_member(
+    effect: &Effect<'_>,
+    cluster: &Cluster,
+    member: &EtcdMember,
+) -> Result<(), ActionError> {
     cluster
         .members
         .safe_to_remove(member.id, &cluster.healthy)
         .map_err(|why| ActionError::Unsafe {
-            why: format!("etcd member {} ({}) must not be removed: {why}", member.label(), member.id),
+            why: format!(
+                "etcd member {} ({}) must not be removed: {why}",
+                member.label(),
+                member.id
+            ),
             help: "bring the other masters back first".to_owned(),
         })?;
-    let survivor = survivor(effect, cluster, member.id).ok_or_else(|| no_quorum(effect, cluster))?;
-    (effect.note)(format!("found etcd member {} ({}) of an earlier join: removed", member.label(), member.id));
-    let output = survivor.succeed(&Command::script(etcd::remove_script(member.id, &effect.cx.inventory.etcd))).await?.text();
+    let survivor =
+        survivor(effect, cluster, member.id).ok_or_else(|| no_quorum(effect, cluster))?;
+    (effect.note)(format!(
+        "found etcd member {} ({}) of an earlier join: removed",
+        member.label(),
+        member.id
+    ));
+    let output = survivor
+        .succeed(&Command::script(etcd::remove_script(
+            member.id,
+            &effect.cx.inventory.etcd,
+        )))
+        .await?
+        .text();
     let id = member.id;
-    survey::until(effect, "the removal of the etcd member", WHOLE, |plane, _| {
-        Ok(match plane.etcd() {
-            Etcd::Living(cluster) if cluster.members.with_id(id).is_none() => Look::Done(()),
-            Etcd::Living(_) | Etcd::NoQuorum(_) | Etcd::Silent => {
-                Look::NotYet(crate::text::last_lines(output.as_bytes()))
-            }
-        })
-    })
+    survey::until(
+        effect,
+        "the removal of the etcd member",
+        WHOLE,
+        |plane, _| {
+            Ok(match plane.etcd() {
+                Etcd::Living(cluster) if cluster.members.with_id(id).is_none() => Look::Done(()),
+                Etcd::Living(_) | Etcd::NoQuorum(_) | Etcd::Silent => {
+                    Look::NotYet(crate::text::last_lines(output.as_bytes()))
+                }
+            })
+        },
+    )
     .await
 }
 
@@ -276,17 +331,22 @@ fn survivor<'a>(effect: &Effect<'a>, cluster: &Cluster, but: MemberId) -> Option
 /// is what a join that died left: it is removed, since etcd accepts no second learner beside it.
 async fn whole(effect: &Effect<'_>) -> Result<(), ActionError> {
     loop {
-        let orphan = survey::until(effect, "etcd to be whole before a join", WHOLE, |plane, _| {
-            Ok(match plane.etcd() {
-                Etcd::Living(cluster) if cluster.troubles().is_empty() => Look::Done(None),
-                Etcd::Living(cluster) => match orphan(plane, &cluster) {
-                    Some(member) => Look::Done(Some((cluster.clone(), member))),
-                    None => Look::NotYet(cluster.troubles().join("; ")),
-                },
-                Etcd::NoQuorum(cluster) => return Err(no_quorum(effect, &cluster)),
-                Etcd::Silent => Look::NotYet("no etcd member answers".to_owned()),
-            })
-        })
+        let orphan = survey::until(
+            effect,
+            "etcd to be whole before a join",
+            WHOLE,
+            |plane, _| {
+                Ok(match plane.etcd() {
+                    Etcd::Living(cluster) if cluster.troubles().is_empty() => Look::Done(None),
+                    Etcd::Living(cluster) => match orphan(plane, &cluster) {
+                        Some(member) => Look::Done(Some((cluster.clone(), member))),
+                        None => Look::NotYet(cluster.troubles().join("; ")),
+                    },
+                    Etcd::NoQuorum(cluster) => return Err(no_quorum(effect, &cluster)),
+                    Etcd::Silent => Look::NotYet("no etcd member answers".to_owned()),
+                })
+            },
+        )
         .await?;
         let Some((cluster, member)) = orphan else {
             return Ok(());
@@ -301,7 +361,10 @@ fn orphan(plane: &Plane<'_>, cluster: &Cluster) -> Option<EtcdMember> {
         return None;
     }
     let is_orphan = |member: &&EtcdMember| {
-        let host = plane.masters.iter().find(|master| member.is_at(master.node.address));
+        let host = plane
+            .masters
+            .iter()
+            .find(|master| member.is_at(master.node.address));
         !member.is_started() && host.is_some_and(|host| host.jobs.is_empty() && host.etcd.is_none())
     };
     cluster.members.0.iter().find(is_orphan).cloned()
@@ -339,7 +402,10 @@ async fn park(effect: &Effect<'_>) -> Result<(), ActionError> {
         "found {} without its etcd data: its static pods are stopped, their manifests lie in /etc/kubernetes/quorate/parked",
         effect.cx.node.name
     ));
-    effect.host.succeed(&Command::script(Script::new("park-manifests", PARK))).await?;
+    effect
+        .host
+        .succeed(&Command::script(Script::new("park-manifests", PARK)))
+        .await?;
     Ok(())
 }
 

@@ -34,16 +34,28 @@ impl Action for ControlPlaneWhole {
         if troubles.is_empty() {
             return Ok(Check::Satisfied);
         }
-        let mut change = Change::new(format!("wait for the control plane of {} to be whole", cx.node.name));
+        let mut change = Change::new(format!(
+            "wait for the control plane of {} to be whole",
+            cx.node.name
+        ));
         change.found = troubles;
         Ok(Check::Needed(change))
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
-        survey::until(effect, "the control plane to be whole", WHOLE, |plane, own| {
-            let troubles = troubles(plane, own);
-            Ok(if troubles.is_empty() { Look::Done(()) } else { Look::NotYet(troubles.join("; ")) })
-        })
+        survey::until(
+            effect,
+            "the control plane to be whole",
+            WHOLE,
+            |plane, own| {
+                let troubles = troubles(plane, own);
+                Ok(if troubles.is_empty() {
+                    Look::Done(())
+                } else {
+                    Look::NotYet(troubles.join("; "))
+                })
+            },
+        )
         .await
     }
 }

@@ -47,7 +47,11 @@ impl Action for EtcdCa {
         let seats = Seats::read(cx.inventory, cx.fleet);
         Ok(match origin(&seats, &cx.node.name)? {
             Origin::Here => Check::Satisfied,
-            Origin::From(host) => Check::Needed(Change::new(format!("take etcd's CA from {host}")).touching(CA).touching(CA_KEY)),
+            Origin::From(host) => Check::Needed(
+                Change::new(format!("take etcd's CA from {host}"))
+                    .touching(CA)
+                    .touching(CA_KEY),
+            ),
             Origin::Made => Check::Needed(change(cx, &seats)),
         })
     }
@@ -58,7 +62,10 @@ impl Action for EtcdCa {
         let command = match origin(&seats, &effect.cx.node.name)? {
             Origin::Here => return Ok(()),
             Origin::Made => {
-                let configuration = effect.cx.templates.render("etcd/kubeadm.yaml", &effect.cx)?;
+                let configuration = effect
+                    .cx
+                    .templates
+                    .render("etcd/kubeadm.yaml", &effect.cx)?;
                 Command::script(etcd_pki::make_ca()).stdin(configuration)
             }
             Origin::From(host) => {
@@ -81,7 +88,9 @@ fn change(cx: &Context<'_>, seats: &Seats<'_>) -> Change {
             .touching(CA_KEY)
             .without_way_back("all certificates of etcd hang on it from here on");
     }
-    Change::new(format!("take etcd's CA from {first}")).touching(CA).touching(CA_KEY)
+    Change::new(format!("take etcd's CA from {first}"))
+        .touching(CA)
+        .touching(CA_KEY)
 }
 
 fn origin(seats: &Seats<'_>, own: &str) -> Result<Origin, ActionError> {
@@ -98,7 +107,10 @@ fn origin(seats: &Seats<'_>, own: &str) -> Result<Origin, ActionError> {
     let has_lived = |seat: &&Seat<'_>| seat.membership.is_some() || seat.has_data();
     if let Some(seat) = seats.seats.iter().find(has_lived) {
         return Err(ActionError::Unsafe {
-            why: format!("{} was a member of etcd, and no host holds its CA ({CA} and its key)", seat.node.name),
+            why: format!(
+                "{} was a member of etcd, and no host holds its CA ({CA} and its key)",
+                seat.node.name
+            ),
             help: format!("restore {CA} and {CA_KEY} on one of the members from a backup"),
         });
     }
@@ -114,14 +126,21 @@ fn refuse_two(seats: &Seats<'_>) -> Result<(), ActionError> {
         return Ok(());
     };
     Err(ActionError::Unsafe {
-        why: format!("{} and {} hold different CAs of etcd", first.node.name, other.node.name),
-        help: format!("find out which etcd is yours, and on the host that belongs to the other move /etc/etcd and its data away; {CA} is the certificate"),
+        why: format!(
+            "{} and {} hold different CAs of etcd",
+            first.node.name, other.node.name
+        ),
+        help: format!(
+            "find out which etcd is yours, and on the host that belongs to the other move /etc/etcd and its data away; {CA} is the certificate"
+        ),
     })
 }
 
 fn unread(name: &str) -> ActionError {
     ActionError::Unsafe {
-        why: format!("no CA of etcd was found, and {name} could not be asked: it might hold one, and a second must not be made"),
+        why: format!(
+            "no CA of etcd was found, and {name} could not be asked: it might hold one, and a second must not be made"
+        ),
         help: format!("bring {name} back, or take it out of the inventory if it is lost for good"),
     }
 }
@@ -134,7 +153,9 @@ mod tests {
 
     fn with(spoil: impl FnOnce(&mut Seats<'_>)) -> Result<Origin, String> {
         let inventory = external();
-        let mut seats = seated(&inventory, CLUSTER).external.expect("it is external");
+        let mut seats = seated(&inventory, CLUSTER)
+            .external
+            .expect("it is external");
         spoil(&mut seats);
         origin(&seats, "master2").map_err(|error| error.to_string())
     }
@@ -163,7 +184,13 @@ mod tests {
             seats.unread.push("etcd9");
         });
         assert!(unread.is_err_and(|why| why.contains("etcd9 could not be asked")));
-        let two = with(|seats| seats.seats.iter_mut().take(1).for_each(|seat| seat.ca = Ca::parse(samples::OTHER)));
+        let two = with(|seats| {
+            seats
+                .seats
+                .iter_mut()
+                .take(1)
+                .for_each(|seat| seat.ca = Ca::parse(samples::OTHER))
+        });
         assert!(two.is_err_and(|why| why.contains("different CAs")));
     }
 }

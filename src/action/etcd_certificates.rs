@@ -34,7 +34,9 @@ impl Action for EtcdCertificates {
     fn probes(&self, _cx: &Context<'_>) -> Vec<Probe> {
         let named = NAMED.into_iter().map(|path| Probe::File(path.into()));
         let named = std::iter::once(Probe::Machine).chain(named);
-        named.chain(OTHERS.into_iter().map(|path| Probe::Digest(path.into()))).collect()
+        named
+            .chain(OTHERS.into_iter().map(|path| Probe::Digest(path.into())))
+            .collect()
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
@@ -45,12 +47,21 @@ impl Action for EtcdCertificates {
         if why.is_empty() {
             return Ok(Check::Satisfied);
         }
-        let change = Change::new(format!("make the certificates of etcd member {}: {}", member.name, why.join(", ")));
-        Ok(Check::Needed(NAMED.into_iter().fold(change, Change::touching)))
+        let change = Change::new(format!(
+            "make the certificates of etcd member {}: {}",
+            member.name,
+            why.join(", ")
+        ));
+        Ok(Check::Needed(
+            NAMED.into_iter().fold(change, Change::touching),
+        ))
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
-        let configuration = effect.cx.templates.render("etcd/kubeadm.yaml", &effect.cx)?;
+        let configuration = effect
+            .cx
+            .templates
+            .render("etcd/kubeadm.yaml", &effect.cx)?;
         let command = etcd_pki::make(Whose::Member, &configuration, None);
         effect.host.succeed(&command.deadline(DEADLINE)).await?;
         Ok(())
@@ -61,7 +72,10 @@ impl Action for EtcdCertificates {
 fn lacks(cx: &Context<'_>, member: &EtcdMember) -> Result<Vec<String>, NotProbed> {
     let clock = cx.facts().machine()?.clock_us;
     let mut why = Vec::new();
-    for (path, wanted) in NAMED.into_iter().zip([&member.server_sans, &member.peer_sans]) {
+    for (path, wanted) in NAMED
+        .into_iter()
+        .zip([&member.server_sans, &member.peer_sans])
+    {
         match cx.facts().file(Utf8Path::new(path))?.text() {
             None => why.push(format!("there is no {path}")),
             Some(pem) => {

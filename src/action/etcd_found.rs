@@ -50,15 +50,24 @@ impl Action for EtcdFound {
             SeatState::Foreign(why) => return Err(foreign(cx, why)),
             SeatState::Stopped(why) if !matches!(plane.etcd(), Etcd::Living(_)) => {
                 let change = Change::new(format!("start etcd member {name} with all others"));
-                return Ok(Check::Needed(change.found(format!("etcd has no quorum, and member {name} is stopped: {why}"))));
+                return Ok(Check::Needed(change.found(format!(
+                    "etcd has no quorum, and member {name} is stopped: {why}"
+                ))));
             }
-            SeatState::Member | SeatState::Stopped(_) | SeatState::Missing(_) => return Ok(Check::Satisfied),
+            SeatState::Member | SeatState::Stopped(_) | SeatState::Missing(_) => {
+                return Ok(Check::Satisfied);
+            }
         }
         refuse_unread(&plane)?;
-        let change = Change::new(format!("start etcd member {name} ({}) with all others", own.peer_url()))
-            .touching(MEMBERSHIP);
+        let change = Change::new(format!(
+            "start etcd member {name} ({}) with all others",
+            own.peer_url()
+        ))
+        .touching(MEMBERSHIP);
         Ok(Check::Needed(if own.is_founding {
-            change.found(format!("the first start of etcd on {name} did not finish: it goes on"))
+            change.found(format!(
+                "the first start of etcd on {name} did not finish: it goes on"
+            ))
         } else {
             change
         }))
@@ -73,7 +82,11 @@ impl Action for EtcdFound {
         effect.host.succeed(&Command::script(start)).await?;
         survey::until(effect, "etcd to have a quorum", HEALTHY, |plane, _| {
             let view = own(plane, cx).and_then(|own| own.etcd.as_ref());
-            Ok(if view.is_some_and(serves) { Look::Done(()) } else { Look::NotYet(awaited(plane)) })
+            Ok(if view.is_some_and(serves) {
+                Look::Done(())
+            } else {
+                Look::NotYet(awaited(plane))
+            })
         })
         .await?;
         if is_member {
@@ -92,24 +105,37 @@ fn own<'p, 'a>(plane: &'p Plane<'a>, cx: &Context<'_>) -> Option<&'p Seat<'a>> {
 
 /// Whether a member is part of a cluster with a quorum and is known to the others.
 fn serves(view: &View) -> bool {
-    view.is_healthy && view.members.with_id(view.member_id).is_some_and(crate::cluster::etcd::Member::is_started)
+    view.is_healthy
+        && view
+            .members
+            .with_id(view.member_id)
+            .is_some_and(crate::cluster::etcd::Member::is_started)
 }
 
 fn awaited(plane: &Plane<'_>) -> String {
     let seats = plane.external.iter().flat_map(|seats| &seats.seats);
-    let silent: Vec<&str> = seats.filter(|seat| seat.etcd.is_none()).map(|seat| seat.node.name.as_str()).collect();
+    let silent: Vec<&str> = seats
+        .filter(|seat| seat.etcd.is_none())
+        .map(|seat| seat.node.name.as_str())
+        .collect();
     format!("no answer from etcd on {}", silent.join(", "))
 }
 
 /// A host that was not read might be a member of a cluster that was founded already.
 fn refuse_unread(plane: &Plane<'_>) -> Result<(), ActionError> {
     let seats = plane.external.as_ref();
-    let unread = seats.filter(|seats| !seats.is_founded()).and_then(|seats| seats.unread.first());
+    let unread = seats
+        .filter(|seats| !seats.is_founded())
+        .and_then(|seats| seats.unread.first());
     match unread {
         None => Ok(()),
         Some(name) => Err(ActionError::Unsafe {
-            why: format!("no member of etcd was found, and {name} could not be asked: it might be one"),
-            help: format!("bring {name} back, or take it out of the inventory if it is lost for good"),
+            why: format!(
+                "no member of etcd was found, and {name} could not be asked: it might be one"
+            ),
+            help: format!(
+                "bring {name} back, or take it out of the inventory if it is lost for good"
+            ),
         }),
     }
 }

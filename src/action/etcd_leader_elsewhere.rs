@@ -42,7 +42,9 @@ impl Action for EtcdLeaderElsewhere {
         }
         let plane = Plane::read(cx.inventory, cx.fleet);
         Ok(match successor(&plane, &cx.node.name) {
-            Some((_, name)) => Check::needed(format!("let {name} lead etcd instead of {}", cx.node.name)),
+            Some((_, name)) => {
+                Check::needed(format!("let {name} lead etcd instead of {}", cx.node.name))
+            }
             None => Check::Satisfied,
         })
     }
@@ -76,7 +78,8 @@ fn successor(plane: &Plane<'_>, master: &str) -> Option<(MemberId, String)> {
         return None;
     };
     let mut voters = cluster.members.voters();
-    let other = voters.find(|member| member.id != own.member_id && cluster.healthy.contains(&member.id))?;
+    let other =
+        voters.find(|member| member.id != own.member_id && cluster.healthy.contains(&member.id))?;
     Some((other.id, crate::text::escape(other.label())))
 }
 
@@ -89,8 +92,14 @@ mod tests {
     #[test]
     fn only_a_leader_with_a_healthy_follower_gives_way() {
         let inventory = inventory();
-        let plane = plane(&inventory, [1, 2, 3].map(|id| Some(joined(id, &[1, 2, 3]))).into());
-        assert_eq!(successor(&plane, "master1").map(|(id, _)| id), Some(MemberId(2)));
+        let plane = plane(
+            &inventory,
+            [1, 2, 3].map(|id| Some(joined(id, &[1, 2, 3]))).into(),
+        );
+        assert_eq!(
+            successor(&plane, "master1").map(|(id, _)| id),
+            Some(MemberId(2))
+        );
         assert_eq!(successor(&plane, "master2"), None);
         let alone = crate::cluster::sample::plane(&inventory, vec![Some(joined(1, &[1]))]);
         assert_eq!(successor(&alone, "master1"), None);

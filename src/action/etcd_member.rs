@@ -62,17 +62,22 @@ impl Action for EtcdMember {
                 Some(file) => Check::needed(format!("restart etcd member {name}: {file} is newer")),
                 None => Check::Satisfied,
             },
-            SeatState::Stopped(why) => Check::Needed(Change::new(format!("start etcd member {name}")).found(format!("etcd member {name} is stopped: {why}"))),
+            SeatState::Stopped(why) => Check::Needed(
+                Change::new(format!("start etcd member {name}"))
+                    .found(format!("etcd member {name} is stopped: {why}")),
+            ),
             SeatState::Missing(why) => Check::Needed(
                 Change::new(format!("add etcd member {name} ({})", own.peer_url()))
                     .found(format!("etcd member {name} is missing: {why}"))
                     .touching(CONFIG)
                     .without_way_back("etcd counts it as a member from here on"),
             ),
-            SeatState::Foreign(why) => return Err(ActionError::Unsafe {
-                why,
-                help: "find out which etcd is yours".to_owned(),
-            }),
+            SeatState::Foreign(why) => {
+                return Err(ActionError::Unsafe {
+                    why,
+                    help: "find out which etcd is yours".to_owned(),
+                });
+            }
         })
     }
 
@@ -134,16 +139,33 @@ async fn serves(effect: &Effect<'_>) -> Result<(), ActionError> {
 async fn restart(effect: &Effect<'_>) -> Result<(), ActionError> {
     let cx = &effect.cx;
     let name = &cx.node.name;
-    let successor = survey::until(effect, "the other members of etcd to be healthy", SERVES, |plane, _| {
-        let troubles = plane.troubles();
-        Ok(if troubles.is_empty() { Look::Done(successor(plane, cx)) } else { Look::NotYet(troubles.join("; ")) })
-    })
+    let successor = survey::until(
+        effect,
+        "the other members of etcd to be healthy",
+        SERVES,
+        |plane, _| {
+            let troubles = plane.troubles();
+            Ok(if troubles.is_empty() {
+                Look::Done(successor(plane, cx))
+            } else {
+                Look::NotYet(troubles.join("; "))
+            })
+        },
+    )
     .await?;
     if let Some(id) = successor {
-        (effect.note)(format!("etcd member {name} leads: another one does while it restarts"));
-        effect.host.succeed(&Command::script(etcd::lead_script(id, &cx.inventory.etcd))).await?;
+        (effect.note)(format!(
+            "etcd member {name} leads: another one does while it restarts"
+        ));
+        effect
+            .host
+            .succeed(&Command::script(etcd::lead_script(id, &cx.inventory.etcd)))
+            .await?;
     }
-    effect.host.succeed(&Command::script(etcd_unit::restart()).deadline(SERVES)).await?;
+    effect
+        .host
+        .succeed(&Command::script(etcd_unit::restart()).deadline(SERVES))
+        .await?;
     serves(effect).await
 }
 
@@ -154,7 +176,8 @@ fn successor(plane: &Plane<'_>, cx: &Context<'_>) -> Option<MemberId> {
         return None;
     };
     let mut voters = cluster.members.voters();
-    let other = voters.find(|member| member.id != view.member_id && cluster.healthy.contains(&member.id))?;
+    let other = voters
+        .find(|member| member.id != view.member_id && cluster.healthy.contains(&member.id))?;
     view.is_leader().then_some(other.id)
 }
 
@@ -203,7 +226,15 @@ async fn add(effect: &Effect<'_>) -> Result<(), ActionError> {
                 start(effect).await?;
             }
             // Refused while it is not in sync: asked again.
-            Step::Promote(id) => ask(effect, &cluster, id, etcd::promote_script(id, &effect.cx.inventory.etcd)).await?,
+            Step::Promote(id) => {
+                ask(
+                    effect,
+                    &cluster,
+                    id,
+                    etcd::promote_script(id, &effect.cx.inventory.etcd),
+                )
+                .await?
+            }
             Step::Keep(beginning) => {
                 let keep = Command::script(etcd_unit::keep()).stdin(beginning.to_string());
                 effect.host.succeed(&keep).await?;
@@ -223,11 +254,23 @@ async fn add(effect: &Effect<'_>) -> Result<(), ActionError> {
 fn step(own: &Seat<'_>, cluster: &Cluster) -> Step {
     let entry = cluster.members.at(own.peer_address);
     match (entry, &own.joining) {
-        (Some(entry), _) if entry.is_started() && !own.has_data() => Step::Remove(cluster.clone(), entry.clone()),
-        (None, _) if own.has_data() || own.joining.is_some() || own.membership.is_some() => Step::Clear,
+        (Some(entry), _) if entry.is_started() && !own.has_data() => {
+            Step::Remove(cluster.clone(), entry.clone())
+        }
+        (None, _) if own.has_data() || own.joining.is_some() || own.membership.is_some() => {
+            Step::Clear
+        }
         (None, _) => Step::Add,
-        (Some(entry), None) if entry.is_started() && own.membership.is_some() && !entry.is_learner => Step::Done,
-        (Some(_), None) => Step::Mark(Beginning::existing(&cluster.members.0, &own.node.name, own.peer_address)),
+        (Some(entry), None)
+            if entry.is_started() && own.membership.is_some() && !entry.is_learner =>
+        {
+            Step::Done
+        }
+        (Some(_), None) => Step::Mark(Beginning::existing(
+            &cluster.members.0,
+            &own.node.name,
+            own.peer_address,
+        )),
         // A learner does not tell what members it knows, so the others' word counts.
         (Some(entry), Some(_)) if entry.is_learner && entry.is_started() => Step::Promote(entry.id),
         (Some(_), Some(joining)) => match &own.etcd {
@@ -248,29 +291,60 @@ fn said(step: &Step) -> &'static str {
     }
 }
 
-async fn remove(effect: &Effect<'_>, cluster: &Cluster, member: &Member) -> Result<(), ActionError> {
+async fn remove(
+    effect: &Effect<'_>,
+    cluster: &Cluster,
+    member: &Member,
+) -> Result<(), ActionError> {
     let allowed = cluster.members.safe_to_remove(member.id, &cluster.healthy);
     allowed.map_err(|why| ActionError::Unsafe {
-        why: format!("etcd member {} ({}) must not be removed: {why}", member.label(), member.id),
+        why: format!(
+            "etcd member {} ({}) must not be removed: {why}",
+            member.label(),
+            member.id
+        ),
         help: "bring the other members back first".to_owned(),
     })?;
-    (effect.note)(format!("etcd member {} ({}) of an earlier life: removed", member.label(), member.id));
-    ask(effect, cluster, member.id, etcd::remove_script(member.id, &effect.cx.inventory.etcd)).await
+    (effect.note)(format!(
+        "etcd member {} ({}) of an earlier life: removed",
+        member.label(),
+        member.id
+    ));
+    ask(
+        effect,
+        cluster,
+        member.id,
+        etcd::remove_script(member.id, &effect.cx.inventory.etcd),
+    )
+    .await
 }
 
 async fn clear(effect: &Effect<'_>) -> Result<(), ActionError> {
     let data = effect.cx.inventory.etcd_data_directory();
-    (effect.note)(format!("data that belongs to no member any more is moved aside in {data}"));
-    effect.host.succeed(&Command::script(etcd_unit::clear(data))).await?;
+    (effect.note)(format!(
+        "data that belongs to no member any more is moved aside in {data}"
+    ));
+    effect
+        .host
+        .succeed(&Command::script(etcd_unit::clear(data)))
+        .await?;
     Ok(())
 }
 
 /// Adds it while every other member is well: one change at a time.
-async fn add_learner(effect: &Effect<'_>, own: &Seat<'_>, cluster: &Cluster) -> Result<(), ActionError> {
+async fn add_learner(
+    effect: &Effect<'_>,
+    own: &Seat<'_>,
+    cluster: &Cluster,
+) -> Result<(), ActionError> {
     let troubles = cluster.troubles();
     if !troubles.is_empty() {
         return Err(ActionError::Unsafe {
-            why: format!("{} cannot be added to etcd now: {}", own.node.name, troubles.join("; ")),
+            why: format!(
+                "{} cannot be added to etcd now: {}",
+                own.node.name,
+                troubles.join("; ")
+            ),
             help: "bring the other members back first: `quorate status` shows them".to_owned(),
         });
     }
@@ -295,14 +369,23 @@ async fn configure(effect: &Effect<'_>, fleet: &super::Fleet) -> Result<(), Acti
 }
 
 /// Asks a healthy member other than that one; what it answers shows in the next reading.
-async fn ask(effect: &Effect<'_>, cluster: &Cluster, but: MemberId, script: crate::host::command::Script) -> Result<(), ActionError> {
+async fn ask(
+    effect: &Effect<'_>,
+    cluster: &Cluster,
+    but: MemberId,
+    script: crate::host::command::Script,
+) -> Result<(), ActionError> {
     let survivor = survivor(effect, cluster, but).ok_or_else(|| no_quorum(effect))?;
     survivor.succeed(&Command::script(script)).await?;
     Ok(())
 }
 
 fn survivor<'a>(effect: &Effect<'a>, cluster: &Cluster, but: MemberId) -> Option<&'a Host> {
-    let lives_on = |member: &Member, host: &Host| host.node.etcd.is_some_and(|seat| member.is_at(seat.peer_address));
+    let lives_on = |member: &Member, host: &Host| {
+        host.node
+            .etcd
+            .is_some_and(|seat| member.is_at(seat.peer_address))
+    };
     let others = cluster.healthy.iter().filter(|id| **id != but);
     others
         .filter_map(|id| cluster.members.with_id(*id))
@@ -311,7 +394,10 @@ fn survivor<'a>(effect: &Effect<'a>, cluster: &Cluster, but: MemberId) -> Option
 
 fn no_quorum(effect: &Effect<'_>) -> ActionError {
     ActionError::Unsafe {
-        why: format!("etcd has no quorum that answers, so {} cannot be added", effect.cx.node.name),
+        why: format!(
+            "etcd has no quorum that answers, so {} cannot be added",
+            effect.cx.node.name
+        ),
         help: "start the members that are down, and select their hosts too (`--on`)".to_owned(),
     }
 }

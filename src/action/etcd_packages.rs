@@ -48,7 +48,13 @@ impl Action for EtcdPackages {
         let mut probes = etcd_member::probes();
         probes.push(Probe::Machine);
         for family in families {
-            probes.extend(family.etcd.packages.iter().map(|name| Probe::Package((*name).to_owned())));
+            probes.extend(
+                family
+                    .etcd
+                    .packages
+                    .iter()
+                    .map(|name| Probe::Package((*name).to_owned())),
+            );
             probes.extend(repository(etcd, family).iter().map(Wanted::probe));
         }
         probes
@@ -68,7 +74,10 @@ impl Action for EtcdPackages {
             changes.extend(file.change(cx)?);
         }
         changes.extend(installing(cx, etcd, family)?.map(Change::new));
-        Ok(changes.into_iter().reduce(remote_file::join).map_or(Check::Satisfied, Check::Needed))
+        Ok(changes
+            .into_iter()
+            .reduce(remote_file::join)
+            .map_or(Check::Satisfied, Check::Needed))
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
@@ -76,7 +85,10 @@ impl Action for EtcdPackages {
             return Ok(());
         };
         let family = Family::judged(&effect.cx)?;
-        let files: Vec<RemoteFile> = repository(etcd, family).into_iter().map(Wanted::into_remote).collect();
+        let files: Vec<RemoteFile> = repository(etcd, family)
+            .into_iter()
+            .map(Wanted::into_remote)
+            .collect();
         if !files.is_empty() {
             effect.host.transport.write(&files).await?;
         }
@@ -91,9 +103,20 @@ impl Action for EtcdPackages {
 
     fn files(&self, cx: &Context<'_>) -> Result<Vec<(Utf8PathBuf, Vec<u8>)>, ActionError> {
         // Offline the family is unknown: the first one's files are shown.
-        let family = Family::judged(cx).ok().or(crate::os::FAMILIES.first().copied());
-        let files = cx.inventory.etcd.external().zip(family).map(|(etcd, family)| repository(etcd, family));
-        Ok(files.into_iter().flatten().map(|file| (file.path, file.content)).collect())
+        let family = Family::judged(cx)
+            .ok()
+            .or(crate::os::FAMILIES.first().copied());
+        let files = cx
+            .inventory
+            .etcd
+            .external()
+            .zip(family)
+            .map(|(etcd, family)| repository(etcd, family));
+        Ok(files
+            .into_iter()
+            .flatten()
+            .map(|file| (file.path, file.content))
+            .collect())
     }
 }
 
@@ -110,7 +133,11 @@ fn repository(etcd: &ExternalEtcd, family: &Family) -> Vec<Wanted> {
 }
 
 /// What the package manager would have to do.
-fn installing(cx: &Context<'_>, etcd: &ExternalEtcd, family: &Family) -> Result<Option<String>, ActionError> {
+fn installing(
+    cx: &Context<'_>,
+    etcd: &ExternalEtcd,
+    family: &Family,
+) -> Result<Option<String>, ActionError> {
     let wanted = etcd.version.to_string();
     let mut others = Vec::new();
     let mut unheld = Vec::new();
@@ -143,7 +170,12 @@ fn is_release(version: &str, release: &str) -> bool {
         .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit() || next == '.'))
 }
 
-fn refuse_of_member(cx: &Context<'_>, name: &str, version: &str, wanted: &str) -> Result<(), ActionError> {
+fn refuse_of_member(
+    cx: &Context<'_>,
+    name: &str,
+    version: &str,
+    wanted: &str,
+) -> Result<(), ActionError> {
     let is_member = Seat::read(cx.node, cx.facts()).is_some_and(|seat| seat.membership.is_some());
     if !is_member {
         return Ok(());
@@ -169,7 +201,9 @@ fn verify(cx: &Context<'_>, etcd: &ExternalEtcd) -> Result<(), ActionError> {
     let wrong: Vec<String> = ["etcd", "etcdctl"]
         .into_iter()
         .filter_map(|name| {
-            let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            let line = said
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             match line.map(str::trim).filter(|version| !version.is_empty()) {
                 Some(version) if version == wanted => None,
                 Some(version) => Some(format!("{name} {}", crate::text::escape(version))),
@@ -182,8 +216,13 @@ fn verify(cx: &Context<'_>, etcd: &ExternalEtcd) -> Result<(), ActionError> {
     }
     let host = &cx.node.name;
     Err(ActionError::Unsafe {
-        why: format!("{host} should have etcd {wanted} preinstalled and has {}", wrong.join(", ")),
-        help: format!("install it on {host} in the PATH of systemd, /usr/local/bin for example, or let quorate do it: `etcd: {{ packages: {{ source: distribution }} }}`"),
+        why: format!(
+            "{host} should have etcd {wanted} preinstalled and has {}",
+            wrong.join(", ")
+        ),
+        help: format!(
+            "install it on {host} in the PATH of systemd, /usr/local/bin for example, or let quorate do it: `etcd: {{ packages: {{ source: distribution }} }}`"
+        ),
     })
 }
 
@@ -227,8 +266,12 @@ mod tests {
     fn another_version_of_a_member_is_refused() {
         let member = held("3.5.0-1")
             .with_script(etcd_member::script(), 0, "has etcd-data\n")
-            .with_file(crate::cluster::etcd::MEMBERSHIP, FileState::regular("new\na=b\n"));
-        let why = "master1 is a member of etcd with etcd-server 3.5.0-1, and the inventory wants 3.4.0";
+            .with_file(
+                crate::cluster::etcd::MEMBERSHIP,
+                FileState::regular("new\na=b\n"),
+            );
+        let why =
+            "master1 is a member of etcd with etcd-server 3.5.0-1, and the inventory wants 3.4.0";
         assert_eq!(verdict(member), Err(why.to_owned()));
     }
 

@@ -132,13 +132,21 @@ mod tests {
         let made = String::from_utf8(made.content).expect("it is text");
         let generate = Some(format!("generate {PATH}"));
         let cases = [
-            ("missing", Readings::default().without_file(PATH), generate.clone()),
+            (
+                "missing",
+                Readings::default().without_file(PATH),
+                generate.clone(),
+            ),
             ("there", stored(&made, 0o600), None),
             ("readable by others", stored(&made, 0o644), generate.clone()),
             ("cut off", stored("WORD=abc", 0o600), generate),
         ];
         for (case, readings, expected) in cases {
-            assert_eq!(verdict(&World::new("lb1").reading(readings)), expected, "{case}");
+            assert_eq!(
+                verdict(&World::new("lb1").reading(readings)),
+                expected,
+                "{case}"
+            );
         }
     }
 

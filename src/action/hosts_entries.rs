@@ -137,13 +137,41 @@ mod tests {
     fn the_rest_of_the_file_stays_as_it_is() {
         let cases = [
             ("empty", "", BLOCK.to_owned()),
-            ("appended", "127.0.0.1 localhost\n", format!("127.0.0.1 localhost\n{BLOCK}")),
-            ("no final newline", "127.0.0.1 localhost", format!("127.0.0.1 localhost\n{BLOCK}")),
-            ("in place", "x\n# quorate: begin\n10.0.0.9 old\n# quorate: end\ny\n", format!("x\n{BLOCK}y\n")),
-            ("begin alone", "x\n# quorate: begin\n10.0.0.1 a\n192.0.2.1 other\n", format!("x\n{BLOCK}192.0.2.1 other\n")),
-            ("end alone", "x\n10.0.0.2 b\n# quorate: end\ny\n", format!("x\n{BLOCK}y\n")),
-            ("twice", &format!("{BLOCK}x\n{BLOCK}"), format!("{BLOCK}x\n")),
-            ("begin in begin", &format!("# quorate: begin\nx\n{BLOCK}"), format!("{BLOCK}x\n")),
+            (
+                "appended",
+                "127.0.0.1 localhost\n",
+                format!("127.0.0.1 localhost\n{BLOCK}"),
+            ),
+            (
+                "no final newline",
+                "127.0.0.1 localhost",
+                format!("127.0.0.1 localhost\n{BLOCK}"),
+            ),
+            (
+                "in place",
+                "x\n# quorate: begin\n10.0.0.9 old\n# quorate: end\ny\n",
+                format!("x\n{BLOCK}y\n"),
+            ),
+            (
+                "begin alone",
+                "x\n# quorate: begin\n10.0.0.1 a\n192.0.2.1 other\n",
+                format!("x\n{BLOCK}192.0.2.1 other\n"),
+            ),
+            (
+                "end alone",
+                "x\n10.0.0.2 b\n# quorate: end\ny\n",
+                format!("x\n{BLOCK}y\n"),
+            ),
+            (
+                "twice",
+                &format!("{BLOCK}x\n{BLOCK}"),
+                format!("{BLOCK}x\n"),
+            ),
+            (
+                "begin in begin",
+                &format!("# quorate: begin\nx\n{BLOCK}"),
+                format!("{BLOCK}x\n"),
+            ),
         ];
         for (case, text, expected) in cases {
             assert_eq!(block_in(text), expected, "{case}");
@@ -158,12 +186,18 @@ mod tests {
         let entries = entries(&inventory);
         assert_eq!(entries.len(), 7);
         assert_eq!(entries.first().map(String::as_str), Some("10.1.1.11 lb1"));
-        assert_eq!(entries.last().map(String::as_str), Some("10.1.1.100 api.example.com"));
+        assert_eq!(
+            entries.last().map(String::as_str),
+            Some("10.1.1.100 api.example.com")
+        );
     }
 
     #[test]
     fn a_file_with_the_block_holds_whatever_its_mode() {
-        let block = with_block("127.0.0.1 localhost\n", &entries(&crate::testing::inventory()));
+        let block = with_block(
+            "127.0.0.1 localhost\n",
+            &entries(&crate::testing::inventory()),
+        );
         let mut state = FileState::regular(block);
         state.mode = 0o664;
         let world = World::new("lb1").reading(Readings::default().with_file(PATH, state));
@@ -178,6 +212,11 @@ mod tests {
         let Ok(Check::Needed(change)) = HostsEntries {}.check(&world.cx()) else {
             panic!("the block is missing");
         };
-        assert!(change.diff.expect("text has a diff").contains("+10.1.1.101 master1\n"));
+        assert!(
+            change
+                .diff
+                .expect("text has a diff")
+                .contains("+10.1.1.101 master1\n")
+        );
     }
 }

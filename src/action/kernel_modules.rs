@@ -44,7 +44,10 @@ pub struct KernelModules {
 
 impl KernelModules {
     fn wanted(&self) -> Wanted {
-        let content = format!("# Written by quorate; changes made here are lost.\n{}\n", self.names.join("\n"));
+        let content = format!(
+            "# Written by quorate; changes made here are lost.\n{}\n",
+            self.names.join("\n")
+        );
         Wanted::public(&self.file, content)
     }
 

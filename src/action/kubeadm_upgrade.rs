@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
+use crate::cluster::kubeadm;
 use crate::cluster::objects::Objects;
 use crate::cluster::standing::{self, Standing};
 use crate::cluster::survey::{self, Look};
-use crate::cluster::kubeadm;
 use crate::host::probe::Probe;
 use crate::inventory::Role;
 
@@ -39,13 +39,27 @@ impl Action for KubeadmUpgrade {
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
         let target = cx.inventory.kubernetes;
         let standing = Standing::read(cx.inventory, cx.node, cx.facts());
-        if standing.as_ref().is_some_and(|standing| standing.plane_is_at(target)) {
+        if standing
+            .as_ref()
+            .is_some_and(|standing| standing.plane_is_at(target))
+        {
             return Ok(Check::Satisfied);
         }
-        let what = if cx.node.role == Role::Master { "the control plane" } else { "the configuration" };
-        let mut change = Change::new(format!("bring {what} of {} to {target} (kubeadm upgrade {})", cx.node.name, verb(cx).name()));
+        let what = if cx.node.role == Role::Master {
+            "the control plane"
+        } else {
+            "the configuration"
+        };
+        let mut change = Change::new(format!(
+            "bring {what} of {} to {target} (kubeadm upgrade {})",
+            cx.node.name,
+            verb(cx).name()
+        ));
         if let Some(cut_off) = standing.and_then(|standing| standing.release.upgrading) {
-            change = change.found(format!("a kubeadm upgrade to {cut_off} on {} did not finish: it is done again", cx.node.name));
+            change = change.found(format!(
+                "a kubeadm upgrade to {cut_off} on {} did not finish: it is done again",
+                cx.node.name
+            ));
         }
         Ok(Check::Needed(change))
     }
@@ -55,7 +69,8 @@ impl Action for KubeadmUpgrade {
             others_are_well(effect).await?;
         }
         let script = kubeadm::upgrade(effect.cx.inventory, verb(&effect.cx));
-        let followed = kubeadm::run(effect, "kubeadm-upgrade", (script, Vec::new()), DEADLINE).await?;
+        let followed =
+            kubeadm::run(effect, "kubeadm-upgrade", (script, Vec::new()), DEADLINE).await?;
         if followed {
             (effect.note)("followed a kubeadm upgrade that was under way".to_owned());
         }
@@ -67,17 +82,32 @@ impl Action for KubeadmUpgrade {
 /// that runs already is followed at once.
 async fn others_are_well(effect: &Effect<'_>) -> Result<(), ActionError> {
     let name = &effect.cx.node.name;
-    survey::until(effect, "every other etcd member to be healthy", OTHERS, |plane, own| {
-        let is_under_way = own.is_some_and(|own| !own.jobs.is_empty());
-        let troubles = if is_under_way { Vec::new() } else { plane.troubles_beside(name) };
-        Ok(if troubles.is_empty() { Look::Done(()) } else { Look::NotYet(troubles.join("; ")) })
-    })
+    survey::until(
+        effect,
+        "every other etcd member to be healthy",
+        OTHERS,
+        |plane, own| {
+            let is_under_way = own.is_some_and(|own| !own.jobs.is_empty());
+            let troubles = if is_under_way {
+                Vec::new()
+            } else {
+                plane.troubles_beside(name)
+            };
+            Ok(if troubles.is_empty() {
+                Look::Done(())
+            } else {
+                Look::NotYet(troubles.join("; "))
+            })
+        },
+    )
     .await
 }
 
 /// `apply` until the cluster has stored the release.
 fn verb(cx: &Context<'_>) -> kubeadm::Upgrade {
-    let stored = Objects::read(cx.inventory, cx.fleet).configuration.and_then(|configuration| configuration.version);
+    let stored = Objects::read(cx.inventory, cx.fleet)
+        .configuration
+        .and_then(|configuration| configuration.version);
     match cx.node.role {
         Role::Master if stored != Some(cx.inventory.kubernetes) => kubeadm::Upgrade::Apply,
         Role::Master | Role::Worker | Role::LoadBalancer | Role::Etcd => kubeadm::Upgrade::Node,

@@ -77,7 +77,9 @@ impl Action for Kubeconfig {
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
         let path = local_path(&cx.inventory.name);
-        let held = fs_err::read_to_string(&path).ok().and_then(|text| Origin::parse(&text));
+        let held = fs_err::read_to_string(&path)
+            .ok()
+            .and_then(|text| Origin::parse(&text));
         Ok(judge(cx, held.as_ref(), &path))
     }
 
@@ -107,14 +109,21 @@ fn judge(cx: &Context<'_>, held: Option<&Origin>, path: &Utf8Path) -> Check {
     let plane = Plane::read(cx.inventory, cx.fleet);
     let first = plane.living().chain(&plane.masters).next();
     let held = held.filter(|origin| origin.server == server(cx));
-    let source = held
-        .and_then(|origin| plane.living().find(|master| master.node.name == origin.master));
+    let source = held.and_then(|origin| {
+        plane
+            .living()
+            .find(|master| master.node.name == origin.master)
+    });
     let is_current = match (held, source) {
-        (Some(origin), Some(source)) => digest(cx, source).is_none_or(|digest| digest == origin.digest),
+        (Some(origin), Some(source)) => {
+            digest(cx, source).is_none_or(|digest| digest == origin.digest)
+        }
         (Some(_), None) => true,
         (None, _) => false,
     };
-    let fetches = source.or(first).is_none_or(|master| master.node.name == cx.node.name);
+    let fetches = source
+        .or(first)
+        .is_none_or(|master| master.node.name == cx.node.name);
     if is_current || !fetches {
         return Check::Satisfied;
     }
@@ -122,7 +131,12 @@ fn judge(cx: &Context<'_>, held: Option<&Origin>, path: &Utf8Path) -> Check {
 }
 
 fn digest(cx: &Context<'_>, master: &Member<'_>) -> Option<String> {
-    cx.fleet.of(&master.node.name).file(Utf8Path::new(ADMIN)).ok()?.present()?.sha256()
+    cx.fleet
+        .of(&master.node.name)
+        .file(Utf8Path::new(ADMIN))
+        .ok()?
+        .present()?
+        .sha256()
 }
 
 fn server(cx: &Context<'_>) -> String {
@@ -141,8 +155,8 @@ fn with_server(config: &str, server: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::probe::FileContent;
     use crate::cluster::sample;
+    use crate::host::probe::FileContent;
     use crate::host::probe::{FileState, Readings};
     use crate::testing::World;
 
@@ -155,7 +169,12 @@ mod tests {
                 content: FileContent::Sha256(format!("digest{number}")),
                 ..FileState::regular("")
             };
-            world.fleet.update(name, Readings::default().with_script(script, 0, &text).with_file(ADMIN, admin));
+            world.fleet.update(
+                name,
+                Readings::default()
+                    .with_script(script, 0, &text)
+                    .with_file(ADMIN, admin),
+            );
         }
         world
     }
@@ -186,7 +205,11 @@ mod tests {
         ];
         for (host, held, expected) in cases {
             let verdict = judge(&world(host).cx(), held.as_ref(), "kubeconfig".into());
-            assert_eq!(matches!(verdict, Check::Needed(_)), expected, "{host} {held:?}: {verdict:?}");
+            assert_eq!(
+                matches!(verdict, Check::Needed(_)),
+                expected,
+                "{host} {held:?}: {verdict:?}"
+            );
         }
     }
 
@@ -200,7 +223,10 @@ mod tests {
     #[test]
     fn the_origin_reads_back() {
         let origin = origin("master1", "digest1");
-        assert_eq!(Origin::parse(&format!("{}kind: Config\n", origin.line())), Some(origin));
+        assert_eq!(
+            Origin::parse(&format!("{}kind: Config\n", origin.line())),
+            Some(origin)
+        );
         assert_eq!(Origin::parse("apiVersion: v1\n"), None);
     }
 }

@@ -22,18 +22,34 @@ pub struct KubeletConfig {}
 
 impl Action for KubeletConfig {
     fn probes(&self, _cx: &Context<'_>) -> Vec<Probe> {
-        vec![Probe::Digest(kubelet::WANTED.into()), Probe::File(kubelet::APPLIED.into())]
+        vec![
+            Probe::Digest(kubelet::WANTED.into()),
+            Probe::File(kubelet::APPLIED.into()),
+        ]
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
         let wanted = Utf8Path::new(kubelet::WANTED);
-        let digest = cx.facts().file(wanted)?.present().and_then(FileState::sha256);
-        let applied = cx.facts().file(Utf8Path::new(kubelet::APPLIED))?.text().map(str::trim);
-        if applied.is_some() && applied == digest.as_deref() && !cx.fleet.is_foreseen(&cx.node.name, wanted) {
+        let digest = cx
+            .facts()
+            .file(wanted)?
+            .present()
+            .and_then(FileState::sha256);
+        let applied = cx
+            .facts()
+            .file(Utf8Path::new(kubelet::APPLIED))?
+            .text()
+            .map(str::trim);
+        if applied.is_some()
+            && applied == digest.as_deref()
+            && !cx.fleet.is_foreseen(&cx.node.name, wanted)
+        {
             return Ok(Check::Satisfied);
         }
         let summary = format!("bring kubelet of {} in line with {wanted}", cx.node.name);
-        Ok(Check::Needed(Change::new(summary).touching(kubelet::APPLIED)))
+        Ok(Check::Needed(
+            Change::new(summary).touching(kubelet::APPLIED),
+        ))
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
@@ -50,7 +66,8 @@ mod tests {
     use crate::testing::World;
 
     fn check(applied: Option<&str>) -> Check {
-        let readings = Readings::default().with_file(kubelet::WANTED, FileState::regular("maxPods: 200\n"));
+        let readings =
+            Readings::default().with_file(kubelet::WANTED, FileState::regular("maxPods: 200\n"));
         let readings = match applied {
             Some(text) => readings.with_file(kubelet::APPLIED, FileState::regular(text)),
             None => readings.without_file(kubelet::APPLIED),

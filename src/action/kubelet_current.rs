@@ -34,9 +34,16 @@ impl Action for KubeletCurrent {
         Ok(match object.map(|node| lacks(cx.inventory, &node)) {
             Some(None) => Check::Satisfied,
             Some(Some(lack)) => Check::Needed(
-                Change::new(format!("run kubelet {} on {}", cx.inventory.kubernetes, cx.node.name)).found(lack),
+                Change::new(format!(
+                    "run kubelet {} on {}",
+                    cx.inventory.kubernetes, cx.node.name
+                ))
+                .found(lack),
             ),
-            None => Check::needed(format!("run kubelet {} on {}", cx.inventory.kubernetes, cx.node.name)),
+            None => Check::needed(format!(
+                "run kubelet {} on {}",
+                cx.inventory.kubernetes, cx.node.name
+            )),
         })
     }
 
@@ -44,9 +51,15 @@ impl Action for KubeletCurrent {
         let inventory = effect.cx.inventory;
         let restart = Command::script(service::run("kubelet", "restart"));
         effect.host.succeed(&restart).await?;
-        let what = format!("the Node {} to be ready with kubelet {}", effect.cx.node.name, inventory.kubernetes);
+        let what = format!(
+            "the Node {} to be ready with kubelet {}",
+            effect.cx.node.name, inventory.kubernetes
+        );
         survey::until_own(effect, &what, READY, |own| {
-            match own.and_then(Member::node_object).map(|node| lacks(inventory, &node)) {
+            match own
+                .and_then(Member::node_object)
+                .map(|node| lacks(inventory, &node))
+            {
                 Some(None) => Look::Done(()),
                 Some(Some(lack)) => Look::NotYet(lack),
                 None => Look::NotYet("it cannot be read".to_owned()),
@@ -59,8 +72,16 @@ impl Action for KubeletCurrent {
 /// What its Node lacks, if anything.
 fn lacks(inventory: &Inventory, node: &NodeObject) -> Option<String> {
     if KubeVersion::find(&node.kubelet_version) != Some(inventory.kubernetes) {
-        return Some(format!("kubelet {} runs", crate::text::escape(&node.kubelet_version)));
+        return Some(format!(
+            "kubelet {} runs",
+            crate::text::escape(&node.kubelet_version)
+        ));
     }
     let waits_for_others = inventory.cni == Cni::None && node.ready.waits_for_network();
-    (!node.ready.is_true && !waits_for_others).then(|| format!("the Node is not ready: {}", crate::text::escape(&node.ready.why)))
+    (!node.ready.is_true && !waits_for_others).then(|| {
+        format!(
+            "the Node is not ready: {}",
+            crate::text::escape(&node.ready.why)
+        )
+    })
 }

@@ -32,7 +32,11 @@ echo "kubectl $(kubectl version --client 2>/dev/null | head -n 1)"
 "#;
 
 fn names(cx: &Context<'_>) -> &'static [&'static str] {
-    if cx.node.role.is_node() { NAMES } else { ETCD_NAMES }
+    if cx.node.role.is_node() {
+        NAMES
+    } else {
+        ETCD_NAMES
+    }
 }
 
 /// The three tools at the inventory's version, held, and kubelet enabled; kubeadm alone on a host of etcd's own.
@@ -49,7 +53,9 @@ impl Action for KubernetesPackages {
         if cx.inventory.packages == PackageSource::Preinstalled {
             return vec![kubelet, Probe::Script(versions())];
         }
-        let packages = names(cx).iter().map(|name| Probe::Package((*name).to_owned()));
+        let packages = names(cx)
+            .iter()
+            .map(|name| Probe::Package((*name).to_owned()));
         [Probe::Machine, kubelet, Probe::Digest(MEMBERSHIP.into())]
             .into_iter()
             .chain(packages)
@@ -62,7 +68,8 @@ impl Action for KubernetesPackages {
             PackageSource::Upstream | PackageSource::Mirror { .. } => installing(cx)?,
         };
         let wants_kubelet = cx.node.role.is_node();
-        let enabling = (wants_kubelet && !cx.facts().unit(UNIT)?.enabled).then(|| "enable kubelet".to_owned());
+        let enabling =
+            (wants_kubelet && !cx.facts().unit(UNIT)?.enabled).then(|| "enable kubelet".to_owned());
         let all: Vec<String> = installing.into_iter().chain(enabling).collect();
         if all.is_empty() {
             return Ok(Check::Satisfied);
@@ -248,7 +255,8 @@ mod tests {
     #[test]
     fn another_version_in_a_cluster_is_refused() {
         let readings = held("1.35.4-1.1").with_file(MEMBERSHIP, FileState::regular(""));
-        let why = "master1 is part of a cluster with kubeadm 1.35.4-1.1, and the inventory wants v1.36.2";
+        let why =
+            "master1 is part of a cluster with kubeadm 1.35.4-1.1, and the inventory wants v1.36.2";
         assert_eq!(verdict(readings), Err(why.to_owned()));
     }
 

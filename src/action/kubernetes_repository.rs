@@ -151,7 +151,12 @@ impl Repository {
         let script = Script::new("kubernetes-key-fetch", FETCH_KEY)
             .arg(url)
             .arg(path.as_str());
-        work("fetching the key of the Kubernetes repository", script, effect).await
+        work(
+            "fetching the key of the Kubernetes repository",
+            script,
+            effect,
+        )
+        .await
     }
 }
 
@@ -237,7 +242,9 @@ impl Action for KubernetesRepository {
             return Ok(Vec::new());
         }
         // Offline the family is unknown: the first one's files are shown.
-        let family = Family::judged(cx).ok().or(crate::os::FAMILIES.first().copied());
+        let family = Family::judged(cx)
+            .ok()
+            .or(crate::os::FAMILIES.first().copied());
         let repository = family.map(|family| Repository::at(source, family, cx));
         let files = repository.transpose()?.map(|repository| repository.files());
         let files = files.unwrap_or_default().into_iter();
@@ -292,8 +299,14 @@ mod tests {
         let readings = Readings::default()
             .with_file(LIST, FileState::regular(LINE))
             .with_file(KEY, FileState::regular("key"));
-        let world = with_listing(World::new("master1").reading(readings), &format!("{LIST}\n"));
-        assert_eq!(KubernetesRepository {}.check(&world.cx()).ok(), Some(Check::Satisfied));
+        let world = with_listing(
+            World::new("master1").reading(readings),
+            &format!("{LIST}\n"),
+        );
+        assert_eq!(
+            KubernetesRepository {}.check(&world.cx()).ok(),
+            Some(Check::Satisfied)
+        );
     }
 
     #[test]
@@ -301,7 +314,9 @@ mod tests {
         let readings = Readings::default().without_file(LIST).without_file(KEY);
         let other = "/etc/apt/sources.list.d/kubernetes.list";
         let world = with_listing(World::new("master1").reading(readings), other);
-        let error = KubernetesRepository {}.check(&world.cx()).expect_err("apt would refuse it");
+        let error = KubernetesRepository {}
+            .check(&world.cx())
+            .expect_err("apt would refuse it");
         assert!(error.to_string().starts_with(other), "{error}");
     }
 
@@ -311,7 +326,11 @@ mod tests {
         world.inventory.packages = mirror();
         let repository = repository(&world);
         assert_eq!(repository.url, "http://mirror.example.com/v1.36/deb/");
-        let paths: Vec<_> = repository.files().into_iter().map(|file| file.path).collect();
+        let paths: Vec<_> = repository
+            .files()
+            .into_iter()
+            .map(|file| file.path)
+            .collect();
         assert_eq!(paths, [KEY, LIST]);
     }
 
@@ -320,7 +339,10 @@ mod tests {
         let mut world = World::new("master1");
         world.inventory.packages = PackageSource::Preinstalled;
         assert!(KubernetesRepository {}.probes(&world.cx()).is_empty());
-        assert_eq!(KubernetesRepository {}.check(&world.cx()).ok(), Some(Check::Satisfied));
+        assert_eq!(
+            KubernetesRepository {}.check(&world.cx()).ok(),
+            Some(Check::Satisfied)
+        );
     }
 
     #[test]

@@ -31,9 +31,7 @@ impl Action for LoadBalancersLeave {
     fn probes(&self, cx: &Context<'_>) -> Vec<Probe> {
         match cx.node.role {
             Role::LoadBalancer => Place::probes(),
-            Role::Master => {
-                standing::probes(cx.inventory, cx.node)
-            }
+            Role::Master => standing::probes(cx.inventory, cx.node),
             Role::Worker | Role::Etcd => Vec::new(),
         }
     }
@@ -66,19 +64,30 @@ impl Action for LoadBalancersLeave {
         if from.is_empty() {
             return Ok(Check::Satisfied);
         }
-        Ok(Check::needed(format!("take {} out of {}", cx.node.name, from.join(" and "))))
+        Ok(Check::needed(format!(
+            "take {} out of {}",
+            cx.node.name,
+            from.join(" and ")
+        )))
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
         let patience = Duration::from_secs(self.patience);
         let script = load_balancer::leave(&effect.cx.node.name, &effect.run.to_string(), patience);
         let command = Command::script(script).deadline(patience + MARGIN);
-        let balancers = effect.hosts.iter().filter(|host| host.node.role == Role::LoadBalancer);
-        let leaves = balancers.map(async |host| Ok::<_, ActionError>((host, host.succeed(&command).await?.text())));
+        let balancers = effect
+            .hosts
+            .iter()
+            .filter(|host| host.node.role == Role::LoadBalancer);
+        let leaves = balancers
+            .map(async |host| Ok::<_, ActionError>((host, host.succeed(&command).await?.text())));
         for left in join_all(leaves).await {
             let (host, cut) = left?;
             let cut = crate::text::escape(cut.trim());
-            (effect.note)(format!("{}: connections that had not ended: {cut}", host.node.name));
+            (effect.note)(format!(
+                "{}: connections that had not ended: {cut}",
+                host.node.name
+            ));
         }
         Ok(())
     }
@@ -86,8 +95,13 @@ impl Action for LoadBalancersLeave {
 
 fn last_one(cx: &Context<'_>, balancer: &str) -> ActionError {
     ActionError::Unsafe {
-        why: format!("{balancer} has no other master that is up: without {} nobody would answer there", cx.node.name),
-        help: "bring another master up (`quorate status` says what is wrong), then run the same again".to_owned(),
+        why: format!(
+            "{balancer} has no other master that is up: without {} nobody would answer there",
+            cx.node.name
+        ),
+        help:
+            "bring another master up (`quorate status` says what is wrong), then run the same again"
+                .to_owned(),
     }
 }
 
@@ -107,16 +121,28 @@ mod tests {
             .with_script(load_balancer::script(), 0, &text.concat())
             .with_script(load_balancer::marks(), 0, marks);
         world.fleet.update("lb1", readings);
-        LoadBalancersLeave { patience: 5 }.check(&world.cx()).map_err(|error| error.to_string())
+        LoadBalancersLeave { patience: 5 }
+            .check(&world.cx())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
     fn a_master_leaves_unless_it_is_the_last_one() {
         let needed = Ok(Check::needed("take master1 out of lb1"));
         assert_eq!(check(&[("master1", "UP"), ("master2", "UP")], ""), needed);
-        assert_eq!(check(&[("master1", "DRAIN"), ("master2", "UP")], "master1 a\n"), needed);
-        assert_eq!(check(&[("master1", "MAINT"), ("master2", "UP")], "master1 a\n"), Ok(Check::Satisfied));
-        let refused = check(&[("master1", "UP"), ("master2", "DOWN")], "").expect_err("nobody would answer");
-        assert!(refused.starts_with("lb1 has no other master that is up"), "{refused}");
+        assert_eq!(
+            check(&[("master1", "DRAIN"), ("master2", "UP")], "master1 a\n"),
+            needed
+        );
+        assert_eq!(
+            check(&[("master1", "MAINT"), ("master2", "UP")], "master1 a\n"),
+            Ok(Check::Satisfied)
+        );
+        let refused =
+            check(&[("master1", "UP"), ("master2", "DOWN")], "").expect_err("nobody would answer");
+        assert!(
+            refused.starts_with("lb1 has no other master that is up"),
+            "{refused}"
+        );
     }
 }

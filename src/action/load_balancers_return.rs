@@ -62,7 +62,11 @@ impl Action for LoadBalancersReturn {
         if into.is_empty() {
             return Ok(Check::Satisfied);
         }
-        Ok(Check::needed(format!("see {} up in {}", cx.node.name, into.join(" and "))))
+        Ok(Check::needed(format!(
+            "see {} up in {}",
+            cx.node.name,
+            into.join(" and ")
+        )))
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
@@ -79,7 +83,11 @@ impl Action for LoadBalancersReturn {
             let place = Place::read(name, effect.cx.fleet.of(&balancer.node.name));
             place.is_some_and(|place| place.taken_out_by.is_some())
         };
-        let balancers = effect.hosts.iter().filter(|host| host.node.role == Role::LoadBalancer).filter(marked);
+        let balancers = effect
+            .hosts
+            .iter()
+            .filter(|host| host.node.role == Role::LoadBalancer)
+            .filter(marked);
         let returns = balancers.map(|host| host.succeed(&command));
         for returned in join_all(returns).await {
             returned?;

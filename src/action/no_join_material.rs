@@ -59,19 +59,30 @@ impl Action for NoJoinMaterial {
             return Ok(Check::Satisfied);
         }
         let change = Change::new("remove join material of a run that was cut off");
-        Ok(Check::Needed(things.into_iter().fold(change, |change, thing| {
-            change.found(format!("{thing} was left on {}", cx.node.name))
-        })))
+        Ok(Check::Needed(
+            things.into_iter().fold(change, |change, thing| {
+                change.found(format!("{thing} was left on {}", cx.node.name))
+            }),
+        ))
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
         let found = Found::read(&effect.cx)?;
         for name in found.secrets {
-            api::succeed(effect.host, &format!("{SECRETS}/{name}"), Request::Delete, 404).await?;
+            api::succeed(
+                effect.host,
+                &format!("{SECRETS}/{name}"),
+                Request::Delete,
+                404,
+            )
+            .await?;
         }
         if !found.directories.is_empty() {
             let script = Script::new("join-material-remove", REMOVE);
-            let command = found.directories.into_iter().fold(Command::script(script), Command::arg);
+            let command = found
+                .directories
+                .into_iter()
+                .fold(Command::script(script), Command::arg);
             effect.host.succeed(&command).await?;
         }
         Ok(())
@@ -96,7 +107,10 @@ impl Found {
     /// Each host answers for its own files, the first master that serves for the cluster's Secrets.
     fn read(cx: &Context<'_>) -> Result<Self, ActionError> {
         let plane = Plane::read(cx.inventory, cx.fleet);
-        let is_first = plane.living().next().is_some_and(|first| first.node.name == cx.node.name);
+        let is_first = plane
+            .living()
+            .next()
+            .is_some_and(|first| first.node.name == cx.node.name);
         let answer = Answer::of(&cx.facts().script(&secrets(cx))?.stdout);
         let directories = &cx.facts().script(&files())?.stdout;
         Ok(Self {
@@ -108,7 +122,9 @@ impl Found {
 
 /// The Secrets that let a host join.
 fn names(answer: &Answer) -> Vec<String> {
-    let list: Option<Value> = answer.body().and_then(|body| serde_json::from_str(body).ok());
+    let list: Option<Value> = answer
+        .body()
+        .and_then(|body| serde_json::from_str(body).ok());
     let items = list.as_ref().and_then(|list| list.get("items")?.as_array());
     let is_material = |name: &&str| {
         *name == CERTS || name.starts_with(&format!("bootstrap-token-{TOKEN_PREFIX}"))
@@ -127,13 +143,21 @@ mod tests {
 
     #[test]
     fn only_quorates_tokens_and_uploaded_keys_are_join_material() {
-        let names = ["bootstrap-token-abcdef", "bootstrap-token-quo7f2", "kubeadm-certs", "quo"];
+        let names = [
+            "bootstrap-token-abcdef",
+            "bootstrap-token-quo7f2",
+            "kubeadm-certs",
+            "quo",
+        ];
         let items: Vec<Value> = names
             .iter()
             .map(|name| serde_json::json!({ "metadata": { "name": name } }))
             .collect();
         let body = serde_json::json!({ "items": items }).to_string();
-        assert_eq!(super::names(&Answer::Http(200, body)), ["bootstrap-token-quo7f2", "kubeadm-certs"]);
+        assert_eq!(
+            super::names(&Answer::Http(200, body)),
+            ["bootstrap-token-quo7f2", "kubeadm-certs"]
+        );
         assert!(super::names(&Answer::Http(403, "{}".to_owned())).is_empty());
         assert!(super::names(&Answer::Http(200, "{".to_owned())).is_empty());
     }

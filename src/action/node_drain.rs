@@ -41,7 +41,9 @@ pub struct NodeDrain {
 }
 
 /// What to do with pods that have no controller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum BarePods {
     /// Do not begin.
@@ -52,7 +54,9 @@ pub enum BarePods {
 }
 
 /// What to do when a budget does not let pods go in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Blocked {
     /// Stop the run there.
@@ -77,20 +81,33 @@ impl Action for NodeDrain {
         if standing.kubelet_is_at(cx.inventory.kubernetes) {
             return Ok(Check::Satisfied);
         }
-        let is_cordoned = standing.object.as_ref().is_some_and(node::NodeObject::is_cordoned_by_us);
+        let is_cordoned = standing
+            .object
+            .as_ref()
+            .is_some_and(node::NodeObject::is_cordoned_by_us);
         let leaving = standing.release.leaving().count();
         if is_cordoned && standing.release.pods.is_some() && leaving == 0 {
             return Ok(Check::Satisfied);
         }
         Ok(match standing.release.pods {
-            Some(_) => needed(format!(" of {}", crate::report::lines::count(leaving, "pod"))),
+            Some(_) => needed(format!(
+                " of {}",
+                crate::report::lines::count(leaving, "pod")
+            )),
             None => needed(String::new()),
         })
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
         cordon(effect).await?;
-        Draining { action: self, effect, since: Instant::now(), told: BTreeSet::new() }.run().await
+        Draining {
+            action: self,
+            effect,
+            since: Instant::now(),
+            told: BTreeSet::new(),
+        }
+        .run()
+        .await
     }
 }
 
@@ -102,7 +119,10 @@ async fn cordon(effect: &Effect<'_>) -> Result<(), ActionError> {
     let path = format!("/api/v1/nodes/{name}");
     let object = api::succeed(master, &path, Request::Get, 200).await?;
     let is_somebodys = |object: &NodeObject| object.is_cordoned && object.cordoned_by.is_none();
-    if NodeObject::parse(&object.body).as_ref().is_some_and(is_somebodys) {
+    if NodeObject::parse(&object.body)
+        .as_ref()
+        .is_some_and(is_somebodys)
+    {
         return Err(ActionError::Unsafe {
             why: format!("somebody has cordoned {name} since this run began"),
             help: "a cordon that quorate took over would be undone in the end: ask who cordoned it, uncordon it, then run the same again".to_owned(),
@@ -137,7 +157,9 @@ impl Draining<'_> {
                 match self.action.blocked {
                     Blocked::Wait => {}
                     Blocked::Stop => return Err(self.stuck(&refused)),
-                    Blocked::Force if self.since.elapsed() > self.limit() + FORCED => return Err(self.stuck(&refused)),
+                    Blocked::Force if self.since.elapsed() > self.limit() + FORCED => {
+                        return Err(self.stuck(&refused));
+                    }
                     Blocked::Force => self.force().await?,
                 }
             }
@@ -155,7 +177,10 @@ impl Draining<'_> {
         if pods.is_empty() {
             return Ok(Round::Empty);
         }
-        if let Some(bare) = pods.iter().find(|pod| pod.kind == Kind::Bare && self.action.bare_pods == BarePods::Stop) {
+        if let Some(bare) = pods
+            .iter()
+            .find(|pod| pod.kind == Kind::Bare && self.action.bare_pods == BarePods::Stop)
+        {
             return Err(bare_pod(&self.effect.cx.node.name, bare));
         }
         let mut refused = Vec::new();
@@ -164,7 +189,9 @@ impl Draining<'_> {
                 refused.push(format!("{} is ending", pod.label()));
                 continue;
             }
-            if let Eviction::Refused(why) = drain::evict(master, pod, self.effect.cx.inventory.kubernetes).await? {
+            if let Eviction::Refused(why) =
+                drain::evict(master, pod, self.effect.cx.inventory.kubernetes).await?
+            {
                 refused.push(format!("{} of {} stays: {why}", pod.label(), pod.made_by()));
             }
         }
@@ -174,7 +201,10 @@ impl Draining<'_> {
     async fn force(&self) -> Result<(), ActionError> {
         let (master, pods) = self.look().await?;
         for pod in pods.iter().filter(|pod| !pod.is_terminating) {
-            (self.effect.note)(format!("{} is deleted against its budget, as --blocked-pods force says", pod.label()));
+            (self.effect.note)(format!(
+                "{} is deleted against its budget, as --blocked-pods force says",
+                pod.label()
+            ));
             drain::delete(master, pod).await?;
         }
         Ok(())
@@ -219,7 +249,10 @@ enum Round {
 
 fn bare_pod(node: &str, pod: &Pod) -> ActionError {
     ActionError::Unsafe {
-        why: format!("{} on {node} has no controller that would make it again", pod.label()),
+        why: format!(
+            "{} on {node} has no controller that would make it again",
+            pod.label()
+        ),
         help: "move it, or say `--bare-pods delete` to lose it, and run the same again".to_owned(),
     }
 }
@@ -238,25 +271,47 @@ mod tests {
         let release = release::script(world.cx().node);
         let readings = Readings::default()
             .with_script(report, 0, &format!("node 200 {node}\n"))
-            .with_script(release, 0, &format!("pods 200 {}\n", json!({ "items": pods })));
-        let readings = release::PACKAGES.iter().fold(readings, |readings, name| readings.with_package(name, "1.35.1-1.1"));
-        NodeDrain { bare_pods: BarePods::Stop, blocked: Blocked::Stop, timeout: 60 }
-            .check(&world.reading(readings).cx())
-            .expect("it was read")
+            .with_script(
+                release,
+                0,
+                &format!("pods 200 {}\n", json!({ "items": pods })),
+            );
+        let readings = release::PACKAGES.iter().fold(readings, |readings, name| {
+            readings.with_package(name, "1.35.1-1.1")
+        });
+        NodeDrain {
+            bare_pods: BarePods::Stop,
+            blocked: Blocked::Stop,
+            timeout: 60,
+        }
+        .check(&world.reading(readings).cx())
+        .expect("it was read")
     }
 
     #[test]
     fn a_node_is_drained_when_it_is_cordoned_and_nothing_has_to_leave() {
-        let node = |spec: serde_json::Value, annotations: serde_json::Value| {
-            json!({ "metadata": { "name": "worker1", "annotations": annotations }, "spec": spec, "status": { "nodeInfo": { "kubeletVersion": "v1.35.1" } } })
+        let node = |spec: serde_json::Value, annotations: serde_json::Value| json!({ "metadata": { "name": "worker1", "annotations": annotations }, "spec": spec, "status": { "nodeInfo": { "kubeletVersion": "v1.35.1" } } });
+        let ours = || {
+            node(
+                json!({ "unschedulable": true }),
+                json!({ "quorate/cordoned-by": "01a1" }),
+            )
         };
-        let ours = || node(json!({ "unschedulable": true }), json!({ "quorate/cordoned-by": "01a1" }));
         let theirs = node(json!({ "unschedulable": true }), json!({}));
         let daemon = json!({ "metadata": { "namespace": "a", "name": "d", "ownerReferences": [{ "kind": "DaemonSet", "name": "d", "controller": true }] } });
         let web = json!({ "metadata": { "namespace": "a", "name": "w", "ownerReferences": [{ "kind": "ReplicaSet", "name": "w", "controller": true }] } });
         assert_eq!(check(&ours(), &json!([daemon])), Check::Satisfied);
-        assert_eq!(check(&ours(), &json!([daemon, web])), Check::needed("drain worker1 of 1 pod"));
-        assert_eq!(check(&theirs, &json!([])), Check::needed("drain worker1 of 0 pods"));
-        assert_eq!(check(&node(json!({}), json!({})), &json!([])), Check::needed("drain worker1 of 0 pods"));
+        assert_eq!(
+            check(&ours(), &json!([daemon, web])),
+            Check::needed("drain worker1 of 1 pod")
+        );
+        assert_eq!(
+            check(&theirs, &json!([])),
+            Check::needed("drain worker1 of 0 pods")
+        );
+        assert_eq!(
+            check(&node(json!({}), json!({})), &json!([])),
+            Check::needed("drain worker1 of 0 pods")
+        );
     }
 }

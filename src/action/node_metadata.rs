@@ -64,7 +64,10 @@ impl Action for NodeMetadata {
             }
         }
         Err(ActionError::Unsafe {
-            why: format!("the Node {} changed again and again while its labels were set", effect.cx.node.name),
+            why: format!(
+                "the Node {} changed again and again while its labels were set",
+                effect.cx.node.name
+            ),
             help: "run the same command again".to_owned(),
         })
     }
@@ -72,13 +75,20 @@ impl Action for NodeMetadata {
 
 fn wanted_taints(cx: &Context<'_>) -> Option<Vec<Taint>> {
     let taints = cx.node.taints.as_ref()?;
-    Some(taints.iter().filter_map(|text| Taint::parse(text)).collect())
+    Some(
+        taints
+            .iter()
+            .filter_map(|text| Taint::parse(text))
+            .collect(),
+    )
 }
 
 /// Labels that an earlier run gave and the inventory no longer names.
 fn dropped<'n>(cx: &Context<'_>, node: &'n NodeObject) -> Vec<&'n str> {
     let given = node.labels_given.iter().map(String::as_str);
-    given.filter(|key| !cx.node.labels.contains_key(*key)).collect()
+    given
+        .filter(|key| !cx.node.labels.contains_key(*key))
+        .collect()
 }
 
 fn labels_to_give(cx: &Context<'_>) -> BTreeSet<String> {
@@ -87,17 +97,43 @@ fn labels_to_give(cx: &Context<'_>) -> BTreeSet<String> {
 
 /// What is to be set, one phrase each.
 fn differences(cx: &Context<'_>, node: &NodeObject) -> Vec<String> {
-    let labels = cx.node.labels.iter().filter(|(key, value)| node.labels.get(*key) != Some(value));
-    let mut differences: Vec<String> = labels.map(|(key, value)| format!("label {key}={value}")).collect();
-    differences.extend(dropped(cx, node).iter().map(|key| format!("no label {}", crate::text::escape(key))));
+    let labels = cx
+        .node
+        .labels
+        .iter()
+        .filter(|(key, value)| node.labels.get(*key) != Some(value));
+    let mut differences: Vec<String> = labels
+        .map(|(key, value)| format!("label {key}={value}"))
+        .collect();
+    differences.extend(
+        dropped(cx, node)
+            .iter()
+            .map(|key| format!("no label {}", crate::text::escape(key))),
+    );
     if differences.is_empty() && labels_to_give(cx) != node.labels_given {
         differences.push("which labels are the inventory's".to_owned());
     }
     if let Some(wanted) = wanted_taints(cx) {
-        let own: Vec<&Taint> = node.taints.iter().filter(|taint| !taint.is_systems()).collect();
-        let is_same = own.len() == wanted.len() && wanted.iter().all(|taint| own.iter().any(|own| own.says(taint)));
+        let own: Vec<&Taint> = node
+            .taints
+            .iter()
+            .filter(|taint| !taint.is_systems())
+            .collect();
+        let is_same = own.len() == wanted.len()
+            && wanted
+                .iter()
+                .all(|taint| own.iter().any(|own| own.says(taint)));
         if !is_same {
-            differences.push(format!("taints [{}]", cx.node.taints.iter().flatten().cloned().collect::<Vec<_>>().join(", ")));
+            differences.push(format!(
+                "taints [{}]",
+                cx.node
+                    .taints
+                    .iter()
+                    .flatten()
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ));
         }
     }
     differences
@@ -106,11 +142,20 @@ fn differences(cx: &Context<'_>, node: &NodeObject) -> Vec<String> {
 /// A patch that fails if the Node changed since: taints are one list, and the node controller writes it too.
 fn patch(cx: &Context<'_>, node: &NodeObject) -> serde_json::Value {
     let gone = dropped(cx, node).into_iter().map(|key| (key, Value::Null));
-    let labels: serde_json::Map<_, _> = (cx.node.labels.iter().map(|(key, value)| (key.as_str(), json!(value))).chain(gone))
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect();
+    let labels: serde_json::Map<_, _> = (cx
+        .node
+        .labels
+        .iter()
+        .map(|(key, value)| (key.as_str(), json!(value)))
+        .chain(gone))
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect();
     let given: Vec<String> = labels_to_give(cx).into_iter().collect();
-    let given = if given.is_empty() { Value::Null } else { json!(given.join(",")) };
+    let given = if given.is_empty() {
+        Value::Null
+    } else {
+        json!(given.join(","))
+    };
     let metadata = json!({
         "resourceVersion": node.resource_version,
         "labels": labels,
@@ -149,9 +194,18 @@ mod tests {
 
     fn world(labels: &[(&str, &str)], taints: Option<&[&str]>) -> World {
         let mut world = World::new("worker1");
-        for node in world.inventory.nodes.iter_mut().filter(|node| node.name == "worker1") {
-            node.labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            node.taints = taints.map(|taints| taints.iter().map(|taint| (*taint).to_owned()).collect());
+        for node in world
+            .inventory
+            .nodes
+            .iter_mut()
+            .filter(|node| node.name == "worker1")
+        {
+            node.labels = labels
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect();
+            node.taints =
+                taints.map(|taints| taints.iter().map(|taint| (*taint).to_owned()).collect());
         }
         world
     }
@@ -163,16 +217,30 @@ mod tests {
     #[expect(clippy::type_complexity, reason = "a table of cases")]
     fn only_what_differs_is_set() {
         let cases: [(&[(&str, &str)], Option<&[&str]>, &str, &[&str]); 6] = [
-            (&[("os", "linux")], None, GPU, &["which labels are the inventory's"]),
+            (
+                &[("os", "linux")],
+                None,
+                GPU,
+                &["which labels are the inventory's"],
+            ),
             (&[("disk", "ssd")], None, "", &["label disk=ssd"]),
             (&[], Some(&["gpu=a:NoSchedule"]), GPU, &[]),
-            (&[], Some(&["gpu=b:NoSchedule"]), GPU, &["taints [gpu=b:NoSchedule]"]),
+            (
+                &[],
+                Some(&["gpu=b:NoSchedule"]),
+                GPU,
+                &["taints [gpu=b:NoSchedule]"],
+            ),
             (&[], Some(&[]), NOT_READY, &[]),
             (&[], Some(&[]), GPU, &["taints []"]),
         ];
         for (labels, taints, on_node, expected) in cases {
             let world = world(labels, taints);
-            assert_eq!(differences(&world.cx(), &node(on_node)), expected, "{labels:?} {taints:?} {on_node}");
+            assert_eq!(
+                differences(&world.cx(), &node(on_node)),
+                expected,
+                "{labels:?} {taints:?} {on_node}"
+            );
         }
     }
 
@@ -180,9 +248,15 @@ mod tests {
     fn a_label_that_the_inventory_gave_and_dropped_goes_and_no_other() {
         let world = world(&[("os", "linux")], None);
         assert!(differences(&world.cx(), &given("os")).is_empty());
-        assert_eq!(differences(&world.cx(), &given("disk,os")), ["no label disk"]);
+        assert_eq!(
+            differences(&world.cx(), &given("disk,os")),
+            ["no label disk"]
+        );
         let patch = patch(&world.cx(), &given("disk,os"));
-        assert_eq!(patch["metadata"]["labels"], json!({ "disk": null, "os": "linux" }));
+        assert_eq!(
+            patch["metadata"]["labels"],
+            json!({ "disk": null, "os": "linux" })
+        );
         assert_eq!(patch["metadata"]["annotations"][LABELS_GIVEN], "os");
 
         let bare = self::world(&[], None);
@@ -197,7 +271,10 @@ mod tests {
         let world = world(&[], Some(&["gpu=b:NoSchedule"]));
         let patch = patch(&world.cx(), &node(&format!("{NOT_READY},{GPU}")));
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
-        assert_eq!(patch["spec"]["taints"][0]["timeAdded"], "2026-01-01T00:00:00Z");
+        assert_eq!(
+            patch["spec"]["taints"][0]["timeAdded"],
+            "2026-01-01T00:00:00Z"
+        );
         assert_eq!(patch["spec"]["taints"][1]["value"], "b");
         assert_eq!(patch["spec"]["taints"].as_array().map(Vec::len), Some(2));
     }

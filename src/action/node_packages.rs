@@ -41,7 +41,10 @@ impl Action for NodePackages {
 fn names(cx: &Context<'_>) -> Vec<String> {
     let runtime = Some(cx.inventory.containerd.package.as_str()).filter(|name| !name.is_empty());
     let plugins = (cx.inventory.cni == Cni::Bridge).then_some("containernetworking-plugins");
-    let all = runtime.into_iter().chain(TOOLS.iter().copied()).chain(plugins);
+    let all = runtime
+        .into_iter()
+        .chain(TOOLS.iter().copied())
+        .chain(plugins);
     all.map(str::to_owned).collect()
 }
 

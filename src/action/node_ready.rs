@@ -32,8 +32,9 @@ impl Action for NodeReady {
         Ok(match own.and_then(|own| own.node_object()) {
             Some(node) if is_ready(&cx.inventory.cni, &node) => Check::Satisfied,
             Some(node) => Check::Needed(
-                Change::new(format!("wait for the Node {} to be ready", cx.node.name))
-                    .found(format!("it is not ready: {}", crate::text::escape(&node.ready.why))),
+                Change::new(format!("wait for the Node {} to be ready", cx.node.name)).found(
+                    format!("it is not ready: {}", crate::text::escape(&node.ready.why)),
+                ),
             ),
             None => Check::needed(format!("see the Node {} ready", cx.node.name)),
         })
@@ -82,6 +83,9 @@ mod tests {
         assert!(is_ready(&Cni::Bridge, &node(true, "")));
         assert!(is_ready(&Cni::None, &node(false, network)));
         assert!(!is_ready(&Cni::Bridge, &node(false, network)));
-        assert!(!is_ready(&Cni::None, &node(false, "NodeStatusUnknown: Kubelet stopped posting")));
+        assert!(!is_ready(
+            &Cni::None,
+            &node(false, "NodeStatusUnknown: Kubelet stopped posting")
+        ));
     }
 }

@@ -30,7 +30,9 @@ impl Action for NodeUncordon {
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
         let object = Member::read(cx.node, cx.facts()).and_then(|own| own.node_object());
         Ok(match object {
-            Some(object) if object.cordoned_by.is_some() => Check::needed(format!("uncordon {}", cx.node.name)),
+            Some(object) if object.cordoned_by.is_some() => {
+                Check::needed(format!("uncordon {}", cx.node.name))
+            }
             Some(_) | None => Check::Satisfied,
         })
     }
@@ -52,13 +54,17 @@ impl Action for NodeUncordon {
 /// Asks the person at the terminal; without one, the run stops here.
 async fn agree(name: String) -> Result<(), ActionError> {
     let paused = ActionError::Unsafe {
-        why: format!("{name} is upgraded and still cordoned: the run stops here, as it was told to"),
+        why: format!(
+            "{name} is upgraded and still cordoned: the run stops here, as it was told to"
+        ),
         help: format!("look at {name}; then run the same without pausing there"),
     };
     if !std::io::stdin().is_terminal() {
         return Err(paused);
     }
-    crate::report::eprint(&format!("{name} is upgraded and still cordoned. Only `yes` goes on: "));
+    crate::report::eprint(&format!(
+        "{name} is upgraded and still cordoned. Only `yes` goes on: "
+    ));
     let answer = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map(|_| answer)

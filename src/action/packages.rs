@@ -106,7 +106,10 @@ mod tests {
             .without_package("conntrack")
             .without_package("curl");
         let world = World::new("lb1").reading(readings);
-        assert_eq!(needed(action().check(&world.cx())), "install conntrack curl");
+        assert_eq!(
+            needed(action().check(&world.cx())),
+            "install conntrack curl"
+        );
     }
 
     #[test]
@@ -126,7 +129,10 @@ mod tests {
             .with_package("haproxy", "2.4")
             .without_package("conntrack-tools");
         let world = World::new("lb1").reading(readings);
-        assert_eq!(needed(action().check(&world.cx())), "install conntrack-tools");
+        assert_eq!(
+            needed(action().check(&world.cx())),
+            "install conntrack-tools"
+        );
     }
 
     #[test]

@@ -98,17 +98,27 @@ fn check_bridge(cx: &Context<'_>) -> Result<Check, ActionError> {
     if held.text() == Some(&wanted) {
         return Ok(Check::Satisfied);
     }
-    Ok(Check::Needed(Change::new(format!("configure the bridge plug-in for {cidr}")).touching(CONFLIST)))
+    Ok(Check::Needed(
+        Change::new(format!("configure the bridge plug-in for {cidr}")).touching(CONFLIST),
+    ))
 }
 
 fn bridge(cx: &Context<'_>, cidr: &str) -> Result<String, ActionError> {
-    Ok(cx.templates.render_with("cni/bridge.conflist", cx, json!({ "pod_cidr": cidr }))?)
+    Ok(cx
+        .templates
+        .render_with("cni/bridge.conflist", cx, json!({ "pod_cidr": cidr }))?)
 }
 
 async fn write_bridge(effect: &Effect<'_>) -> Result<(), ActionError> {
-    let what = format!("the cluster to give {} a range of pod addresses", effect.cx.node.name);
+    let what = format!(
+        "the cluster to give {} a range of pod addresses",
+        effect.cx.node.name
+    );
     let cidr = survey::until_own(effect, &what, RANGE, |own| {
-        match own.and_then(Member::node_object).and_then(|node| node.pod_cidr) {
+        match own
+            .and_then(Member::node_object)
+            .and_then(|node| node.pod_cidr)
+        {
             Some(cidr) => Look::Done(cidr),
             None => Look::NotYet("its Node has none".to_owned()),
         }
@@ -177,9 +187,20 @@ fn check_manifest(cx: &Context<'_>, origin: &str, digest: &str) -> Result<Check,
     })
 }
 
-async fn apply_manifest(effect: &Effect<'_>, origin: &str, content: Option<&str>) -> Result<(), ActionError> {
+async fn apply_manifest(
+    effect: &Effect<'_>,
+    origin: &str,
+    content: Option<&str>,
+) -> Result<(), ActionError> {
     let kubectl = Command::new("kubectl")
-        .args(["--kubeconfig", "/etc/kubernetes/admin.conf", "apply", "--server-side", "--force-conflicts", "-f"])
+        .args([
+            "--kubeconfig",
+            "/etc/kubernetes/admin.conf",
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "-f",
+        ])
         .deadline(APPLY);
     let command = match content {
         Some(text) => kubectl.arg("-").stdin(text),
@@ -209,7 +230,10 @@ mod tests {
 
     #[test]
     fn a_url_is_known_by_its_name_and_a_file_by_its_text() {
-        assert_eq!(digest("https://a/b.yaml", None), digest("https://a/b.yaml", None));
+        assert_eq!(
+            digest("https://a/b.yaml", None),
+            digest("https://a/b.yaml", None)
+        );
         assert_ne!(digest("a.yaml", Some("x")), digest("a.yaml", Some("y")));
         assert_eq!(digest("a.yaml", Some("x")), digest("b.yaml", Some("x")));
     }

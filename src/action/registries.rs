@@ -43,9 +43,9 @@ impl Registries {
             let place = self.directory.join(registry);
             let ca = settings.ca.as_deref();
             files.extend(ca.map(|ca| Wanted::public(place.join("ca.crt"), with_newline(ca))));
-            let content = cx
-                .templates
-                .render_with(TEMPLATE, cx, json!({ "registry": registry }))?;
+            let content =
+                cx.templates
+                    .render_with(TEMPLATE, cx, json!({ "registry": registry }))?;
             files.push(Wanted::public(place.join("hosts.toml"), content));
         }
         Ok(files)
@@ -57,7 +57,11 @@ impl Registries {
 
     /// Registries that have a file of ours and are not in the inventory any more.
     fn superfluous(&self, cx: &Context<'_>) -> Result<Vec<String>, ActionError> {
-        let listed = cx.facts().script(&self.listed())?.success().unwrap_or_default();
+        let listed = cx
+            .facts()
+            .script(&self.listed())?
+            .success()
+            .unwrap_or_default();
         let registries = listed
             .lines()
             .filter_map(|line| Utf8Path::new(line).strip_prefix(&self.directory).ok())
@@ -163,7 +167,10 @@ mod tests {
         let Ok(Check::Needed(change)) = action().check(&world.cx()) else {
             panic!("both are missing");
         };
-        assert_eq!(change.summary, format!("create {place}/ca.crt, create {place}/hosts.toml"));
+        assert_eq!(
+            change.summary,
+            format!("create {place}/ca.crt, create {place}/hosts.toml")
+        );
         assert_eq!(change.touches.len(), 2);
     }
 }

@@ -60,7 +60,11 @@ done
 pub struct ReleaseImages {}
 
 fn script(name: &'static str, body: &'static str, cx: &Context<'_>) -> Script {
-    let role = if cx.node.role == Role::Master { "master" } else { "worker" };
+    let role = if cx.node.role == Role::Master {
+        "master"
+    } else {
+        "worker"
+    };
     Script::new(name, body)
         .arg(cx.inventory.kubernetes.to_string())
         .arg(cx.inventory.images.repository.clone().unwrap_or_default())
@@ -109,7 +113,9 @@ mod tests {
     #[test]
     fn scripts_are_posix_shell() {
         for body in [MISSING, PULL] {
-            let checked = std::process::Command::new("sh").args(["-n", "-c", body]).status();
+            let checked = std::process::Command::new("sh")
+                .args(["-n", "-c", body])
+                .status();
             assert!(checked.expect("there is a shell").success(), "{body}");
         }
     }

@@ -43,7 +43,11 @@ impl Action for ReleasePackages {
         if others.is_empty() {
             return Ok(Check::Satisfied);
         }
-        Ok(Check::needed(format!("install {} of {}", target.plain(), others.join(", "))))
+        Ok(Check::needed(format!(
+            "install {} of {}",
+            target.plain(),
+            others.join(", ")
+        )))
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
@@ -67,10 +71,22 @@ mod tests {
 
     #[test]
     fn a_member_of_a_cluster_gets_the_release() {
-        let action = ReleasePackages { names: vec!["kubeadm".to_owned()] };
-        let verdict = |readings| action.check(&World::new("master1").reading(readings).cx()).expect("it was read");
+        let action = ReleasePackages {
+            names: vec!["kubeadm".to_owned()],
+        };
+        let verdict = |readings| {
+            action
+                .check(&World::new("master1").reading(readings).cx())
+                .expect("it was read")
+        };
         let old = Readings::default().with_held_package("kubeadm", "1.35.4-1.1");
-        assert_eq!(verdict(old), Check::needed("install 1.36.2 of kubeadm (it is 1.35.4-1.1)"));
-        assert_eq!(verdict(Readings::default().with_held_package("kubeadm", "1.36.2-2.1")), Check::Satisfied);
+        assert_eq!(
+            verdict(old),
+            Check::needed("install 1.36.2 of kubeadm (it is 1.35.4-1.1)")
+        );
+        assert_eq!(
+            verdict(Readings::default().with_held_package("kubeadm", "1.36.2-2.1")),
+            Check::Satisfied
+        );
     }
 }

@@ -40,7 +40,10 @@ impl Action for RestoreStage {
         };
         if progress.is_aborting {
             return Err(ActionError::Unsafe {
-                why: format!("the restore of {} on {name} is being taken back", settings.id),
+                why: format!(
+                    "the restore of {} on {name} is being taken back",
+                    settings.id
+                ),
                 help: "finish that first: `quorate restore --abort`".to_owned(),
             });
         }
@@ -48,8 +51,13 @@ impl Action for RestoreStage {
             return Ok(Check::Satisfied);
         }
         let what = match self.reach {
-            Stage::Stopped => "stop the control plane's static pods, their manifests aside".to_owned(),
-            Stage::Aside => format!("move etcd's data aside to /var/lib/etcd/quorate-old-{}", settings.token),
+            Stage::Stopped => {
+                "stop the control plane's static pods, their manifests aside".to_owned()
+            }
+            Stage::Aside => format!(
+                "move etcd's data aside to /var/lib/etcd/quorate-old-{}",
+                settings.token
+            ),
             Stage::Restored => format!("restore {} as etcd member {}", settings.id, settings.name),
             Stage::Etcd => "start etcd on the restored data".to_owned(),
             Stage::Apiserver => "start the apiserver".to_owned(),
@@ -93,8 +101,14 @@ mod tests {
     #[test]
     fn a_stage_that_is_reached_is_left_alone_and_the_next_is_needed() {
         let said = format!("{SETTINGS}mark stopped\nmark aside\n");
-        assert_eq!(check(&said, Stage::Aside).expect("judged"), Check::Satisfied);
-        assert!(matches!(check(&said, Stage::Restored), Ok(Check::Needed(_))));
+        assert_eq!(
+            check(&said, Stage::Aside).expect("judged"),
+            Check::Satisfied
+        );
+        assert!(matches!(
+            check(&said, Stage::Restored),
+            Ok(Check::Needed(_))
+        ));
     }
 
     #[test]
@@ -103,7 +117,10 @@ mod tests {
         for said in ["", "mark stopped\n", &aborting] {
             for reach in Stage::ALL {
                 let verdict = check(said, reach);
-                assert!(matches!(verdict, Err(ActionError::Unsafe { .. })), "{said}: {verdict:?}");
+                assert!(
+                    matches!(verdict, Err(ActionError::Unsafe { .. })),
+                    "{said}: {verdict:?}"
+                );
             }
         }
     }

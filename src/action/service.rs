@@ -164,7 +164,9 @@ impl Action for Service {
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
         Ok(match self.need(cx)? {
             None => Check::Satisfied,
-            Some(need) => Check::needed(format!("{} {}: {}", need.verb.shown(), self.unit, need.why)),
+            Some(need) => {
+                Check::needed(format!("{} {}: {}", need.verb.shown(), self.unit, need.why))
+            }
         })
     }
 
@@ -172,7 +174,11 @@ impl Action for Service {
         let Some(need) = self.need(&effect.cx)? else {
             return Ok(());
         };
-        let script = self.files().fold(run(&self.unit, need.verb.asked()), |script, file| script.arg(file.as_str()));
+        let script = self
+            .files()
+            .fold(run(&self.unit, need.verb.asked()), |script, file| {
+                script.arg(file.as_str())
+            });
         let command = Command::script(script).deadline(DEADLINE);
         effect.host.succeed(&command).await?;
         Ok(())
@@ -235,9 +241,24 @@ mod tests {
     fn what_is_newer_decides_between_restart_and_reload() {
         let cases = [
             (running(100), 50, 50, "satisfied".to_owned()),
-            (running(100), 50, 150, format!("reload haproxy: {CONFIG} is newer")),
-            (running(100), 150, 50, format!("restart haproxy: {DROP_IN} is newer")),
-            (running(100), 150, 160, format!("restart haproxy: {DROP_IN} is newer")),
+            (
+                running(100),
+                50,
+                150,
+                format!("reload haproxy: {CONFIG} is newer"),
+            ),
+            (
+                running(100),
+                150,
+                50,
+                format!("restart haproxy: {DROP_IN} is newer"),
+            ),
+            (
+                running(100),
+                150,
+                160,
+                format!("restart haproxy: {DROP_IN} is newer"),
+            ),
         ];
         for (unit, drop_in, config, expected) in cases {
             assert_eq!(verdict(&world(unit, drop_in, config)), expected);
@@ -251,9 +272,15 @@ mod tests {
             state: "failed/failed".to_owned(),
             ..running(100)
         };
-        assert_eq!(verdict(&world(failed, 0, 0)), "start haproxy: it is failed/failed");
+        assert_eq!(
+            verdict(&world(failed, 0, 0)),
+            "start haproxy: it is failed/failed"
+        );
         let absent = UnitReading::default();
-        assert_eq!(verdict(&world(absent, 0, 0)), "start haproxy: it is not installed yet");
+        assert_eq!(
+            verdict(&world(absent, 0, 0)),
+            "start haproxy: it is not installed yet"
+        );
     }
 
     #[test]
@@ -262,14 +289,20 @@ mod tests {
             enabled: false,
             ..running(100)
         };
-        assert_eq!(verdict(&world(disabled, 0, 0)), "enable haproxy: it would not start at boot");
+        assert_eq!(
+            verdict(&world(disabled, 0, 0)),
+            "enable haproxy: it would not start at boot"
+        );
     }
 
     #[test]
     fn a_forecast_sees_the_reload_that_an_earlier_step_causes() {
         let mut world = world(running(100), 50, 50);
         world.fleet.foresee("lb1", &[CONFIG.into()]);
-        assert_eq!(verdict(&world), format!("reload haproxy: {CONFIG} is newer"));
+        assert_eq!(
+            verdict(&world),
+            format!("reload haproxy: {CONFIG} is newer")
+        );
     }
 
     #[test]

@@ -57,7 +57,11 @@ impl Action for SwapOff {
         if is_allowed(cx) {
             return Vec::new();
         }
-        vec![Probe::Machine, Probe::File(FSTAB.into()), Probe::Script(units())]
+        vec![
+            Probe::Machine,
+            Probe::File(FSTAB.into()),
+            Probe::Script(units()),
+        ]
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
@@ -115,7 +119,10 @@ fn without_swap(text: &str) -> String {
 
 fn is_swap(line: &str) -> bool {
     let mut fields = line.split_whitespace();
-    let is_comment = fields.clone().next().is_none_or(|first| first.starts_with('#'));
+    let is_comment = fields
+        .clone()
+        .next()
+        .is_none_or(|first| first.starts_with('#'));
     !is_comment && fields.nth(2) == Some("swap")
 }
 
@@ -167,12 +174,31 @@ mod tests {
         let cases = [
             (0, "/dev/sda1 / ext4 defaults 0 1\n", "", None),
             (1 << 30, "", "", Some("switch off 1024 MiB of swap")),
-            (0, "/dev/sda2 none swap sw 0 0\n", "dev-sda2.swap generated -\n", Some("change /etc/fstab")),
-            (0, "", "dev-zram0.swap generated -\n", Some("mask dev-zram0.swap")),
-            (0, "", "a.swap enabled enabled\nb.swap masked enabled\nc.swap disabled enabled\n", Some("mask a.swap")),
+            (
+                0,
+                "/dev/sda2 none swap sw 0 0\n",
+                "dev-sda2.swap generated -\n",
+                Some("change /etc/fstab"),
+            ),
+            (
+                0,
+                "",
+                "dev-zram0.swap generated -\n",
+                Some("mask dev-zram0.swap"),
+            ),
+            (
+                0,
+                "",
+                "a.swap enabled enabled\nb.swap masked enabled\nc.swap disabled enabled\n",
+                Some("mask a.swap"),
+            ),
         ];
         for (swap, fstab, units, expected) in cases {
-            assert_eq!(verdict(swap, fstab, units).as_deref(), expected, "{fstab}{units}");
+            assert_eq!(
+                verdict(swap, fstab, units).as_deref(),
+                expected,
+                "{fstab}{units}"
+            );
         }
     }
 

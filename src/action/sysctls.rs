@@ -38,7 +38,10 @@ impl Sysctls {
 impl Action for Sysctls {
     fn probes(&self, cx: &Context<'_>) -> Vec<Probe> {
         // A template that does not render is reported by `check`.
-        let values = self.wanted(cx).map(|file| values(&file)).unwrap_or_default();
+        let values = self
+            .wanted(cx)
+            .map(|file| values(&file))
+            .unwrap_or_default();
         let mut probes = Variables::probes(cx);
         probes.extend([Probe::Machine, Probe::File(self.dest.clone())]);
         probes.extend(values.into_keys().map(Probe::Sysctl));
@@ -89,7 +92,12 @@ fn parsed(text: &str) -> BTreeMap<String, String> {
         .map(str::trim)
         .filter(|line| !line.starts_with(['#', ';']))
         .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.trim().trim_start_matches('-').to_owned(), value.trim().to_owned()))
+        .map(|(name, value)| {
+            (
+                name.trim().trim_start_matches('-').to_owned(),
+                value.trim().to_owned(),
+            )
+        })
         .collect()
 }
 
@@ -164,32 +172,50 @@ mod tests {
     fn what_the_template_left_out_is_added() {
         let extra = settings(&[("a", "1"), ("b", "2")]);
         assert_eq!(completed("a = 1\n".to_owned(), &extra), "a = 1\nb = 2\n");
-        assert_eq!(completed("a = 0\nb = 2".to_owned(), &extra), "a = 0\nb = 2\na = 1\n");
-        assert_eq!(completed("b = 2\na = 1\n".to_owned(), &extra), "b = 2\na = 1\n");
+        assert_eq!(
+            completed("a = 0\nb = 2".to_owned(), &extra),
+            "a = 0\nb = 2\na = 1\n"
+        );
+        assert_eq!(
+            completed("b = 2\na = 1\n".to_owned(), &extra),
+            "b = 2\na = 1\n"
+        );
     }
 
     #[test]
     fn values_in_force_are_compared_by_their_words() {
         let range = "net.ipv4.ip_local_port_range";
         let readings = Readings::default().with_sysctl(range, Some("32768\t60999"));
-        assert_eq!(differs(&[(range, "32768 60999")], readings).ok(), Some(None));
+        assert_eq!(
+            differs(&[(range, "32768 60999")], readings).ok(),
+            Some(None)
+        );
         let forward = Readings::default().with_sysctl("net.ipv4.ip_forward", Some("0"));
         let summary = "set net.ipv4.ip_forward to 1 (it is 0)".to_owned();
-        assert_eq!(differs(&[("net.ipv4.ip_forward", "1")], forward).ok(), Some(Some(summary)));
+        assert_eq!(
+            differs(&[("net.ipv4.ip_forward", "1")], forward).ok(),
+            Some(Some(summary))
+        );
     }
 
     #[test]
     fn a_sysctl_that_the_kernel_lacks_is_refused() {
         let readings = Readings::default().with_sysctl("net.ipv4.nonsense", None);
         let error = differs(&[("net.ipv4.nonsense", "1")], readings).expect_err("there is none");
-        assert_eq!(error.to_string(), "the kernel of master1 has no sysctl `net.ipv4.nonsense`");
+        assert_eq!(
+            error.to_string(),
+            "the kernel of master1 has no sysctl `net.ipv4.nonsense`"
+        );
     }
 
     #[test]
     fn bridges_may_wait_for_their_module() {
         let name = "net.bridge.bridge-nf-call-iptables";
         let readings = || Readings::default().with_sysctl(name, None);
-        assert!(differs(&[(name, "1")], readings()).is_err(), "the module is loaded");
+        assert!(
+            differs(&[(name, "1")], readings()).is_err(),
+            "the module is loaded"
+        );
         let machine = Machine {
             modules: Vec::new(),
             ..debian()

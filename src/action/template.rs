@@ -124,7 +124,9 @@ mod tests {
 
     #[test]
     fn undo_reloads_the_service_that_it_names() {
-        let action = parse("{ src: a, dest: /etc/a, mode: \"0755\", check: [a, -c, \"{}\"], undo: haproxy }");
+        let action = parse(
+            "{ src: a, dest: /etc/a, mode: \"0755\", check: [a, -c, \"{}\"], undo: haproxy }",
+        );
         let file = action.remote(action.holding(String::new()));
         assert_eq!(file.mode, 0o755);
         assert_eq!(file.check.expect("it has one"), ["a", "-c", "{}"]);

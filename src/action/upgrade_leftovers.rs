@@ -33,10 +33,15 @@ impl Action for UpgradeLeftovers {
             return Ok(Check::Satisfied);
         }
         if !standing.is_at(cx.inventory.kubernetes) {
-            return Ok(Check::Unknown { until: format!("{} has {}", cx.node.name, cx.inventory.kubernetes) });
+            return Ok(Check::Unknown {
+                until: format!("{} has {}", cx.node.name, cx.inventory.kubernetes),
+            });
         }
         let mut change = Change::new(format!("remove what the upgrade left on {}", cx.node.name));
-        change.found = left.iter().map(|path| format!("left by kubeadm: {path}")).collect();
+        change.found = left
+            .iter()
+            .map(|path| format!("left by kubeadm: {path}"))
+            .collect();
         Ok(Check::Needed(change))
     }
 

@@ -102,7 +102,10 @@ impl Action for VipAnswers {
         let armed: Vec<&str> = armed.map(String::as_str).collect();
         Ok(match (trouble(cx, cx.fleet), armed.is_empty()) {
             (None, true) => Check::Satisfied,
-            (None, false) => Check::needed(format!("keep the new configuration of {}", armed.join(" and "))),
+            (None, false) => Check::needed(format!(
+                "keep the new configuration of {}",
+                armed.join(" and ")
+            )),
             (Some(why), _) => Check::Needed(Change::new(format!("see {vip} answer")).found(why)),
         })
     }
@@ -116,7 +119,10 @@ impl Action for VipAnswers {
             };
             if since.elapsed() > ANSWERS {
                 return Err(ActionError::Waited {
-                    what: format!("an answer of the virtual IP {}", effect.cx.inventory.vip.address),
+                    what: format!(
+                        "an answer of the virtual IP {}",
+                        effect.cx.inventory.vip.address
+                    ),
                     waited: ANSWERS,
                     last: why,
                 });
@@ -145,15 +151,22 @@ fn trouble(cx: &Context<'_>, fleet: &Fleet) -> Option<String> {
         .map(|node| node.name.as_str())
         .collect();
     let serves = Plane::read(cx.inventory, fleet).living().next().is_some()
-        || Plane::read(cx.inventory, cx.fleet).living().next().is_some();
+        || Plane::read(cx.inventory, cx.fleet)
+            .living()
+            .next()
+            .is_some();
     match (&holders[..], own.answer.as_str()) {
         ([], _) => Some(format!("no load balancer holds {vip}")),
         ([_, _, ..], _) => Some(format!("{} hold {vip} at once", holders.join(" and "))),
         (_, "unreachable") => Some(format!("{vip} does not answer {}", cx.node.name)),
-        (_, "untrusted") => Some(format!("what answers at {vip} is not of this cluster: its certificate is of another CA")),
+        (_, "untrusted") => Some(format!(
+            "what answers at {vip} is not of this cluster: its certificate is of another CA"
+        )),
         (_, "absent") => Some("curl is missing".to_owned()),
         (_, "200") => None,
-        (_, answer) if serves => Some(format!("masters serve, but {vip} does not pass /readyz on ({answer})")),
+        (_, answer) if serves => Some(format!(
+            "masters serve, but {vip} does not pass /readyz on ({answer})"
+        )),
         _ => None,
     }
 }
@@ -162,8 +175,12 @@ fn trouble(cx: &Context<'_>, fleet: &Fleet) -> Option<String> {
 async fn look(effect: &Effect<'_>) -> Result<Fleet, ActionError> {
     let cx = &effect.cx;
     let probes = vec![Probe::Script(script(cx.inventory))];
-    let balancers = effect.hosts.iter().filter(|host| host.node.role == Role::LoadBalancer);
-    let reads = balancers.map(async |host| (host.node.name.clone(), host.transport.probe(&probes).await));
+    let balancers = effect
+        .hosts
+        .iter()
+        .filter(|host| host.node.role == Role::LoadBalancer);
+    let reads =
+        balancers.map(async |host| (host.node.name.clone(), host.transport.probe(&probes).await));
     let mut fleet = Fleet::default();
     for (name, readings) in join_all(reads).await {
         let is_own = name == cx.node.name;
@@ -199,7 +216,9 @@ mod tests {
         let action = VipAnswers {
             disarm: vec!["haproxy".to_owned()],
         };
-        action.check(&world.reading(reading(own)).cx()).expect("nothing can fail")
+        action
+            .check(&world.reading(reading(own)).cx())
+            .expect("nothing can fail")
     }
 
     fn found(check: &Check) -> String {
@@ -216,7 +235,11 @@ mod tests {
             ("holds\nanswer 200\n", "answer 200\n", "satisfied"),
             ("answer 200\n", "holds\nanswer 200\n", "satisfied"),
             ("holds\nanswer connected\n", "", "satisfied"),
-            ("holds\narmed haproxy\nanswer 200\n", "", "keep the new configuration of haproxy"),
+            (
+                "holds\narmed haproxy\nanswer 200\n",
+                "",
+                "keep the new configuration of haproxy",
+            ),
             ("holds\narmed keepalived\nanswer 200\n", "", "satisfied"),
             ("holds\nanswer 200\n", "holds\n", "hold 10.1.1.100 at once"),
             ("answer 200\n", "", "no load balancer holds"),

@@ -69,14 +69,19 @@ impl WorkerState {
             _ => false,
         };
         match &own.report.node {
-            Answer::Http(200, _) if is_others => {
-                Self::Foreign(format!("{} is a Node of another cluster, which answers it", own.node.name))
-            }
+            Answer::Http(200, _) if is_others => Self::Foreign(format!(
+                "{} is a Node of another cluster, which answers it",
+                own.node.name
+            )),
             _ if is_others => Self::HalfJoined("it holds the CA of another cluster".to_owned()),
-            _ if own.report.has(Has::Joining) => Self::HalfJoined("a kubeadm join did not finish".to_owned()),
+            _ if own.report.has(Has::Joining) => {
+                Self::HalfJoined("a kubeadm join did not finish".to_owned())
+            }
             Answer::Http(200, _) => Self::Joined,
             Answer::Http(404, _) => Self::HalfJoined("the cluster has no Node of it".to_owned()),
-            Answer::Http(401 | 403, _) => Self::HalfJoined("the cluster does not know its certificate".to_owned()),
+            Answer::Http(401 | 403, _) => {
+                Self::HalfJoined("the cluster does not know its certificate".to_owned())
+            }
             Answer::Absent => Self::HalfJoined("its kubelet never got a certificate".to_owned()),
             Answer::Http(..) | Answer::Unreachable => Self::Waiting,
         }
@@ -105,9 +110,9 @@ impl Action for WorkerJoin {
                 Change::new(format!("wait for the API to answer {name}"))
                     .found(format!("{name} has joined, but the API does not answer it")),
             ),
-            WorkerState::HalfJoined(why) => Check::Needed(
-                join().found(format!("{name} is half joined ({why}): it is reset and joins again")),
-            ),
+            WorkerState::HalfJoined(why) => Check::Needed(join().found(format!(
+                "{name} is half joined ({why}): it is reset and joins again"
+            ))),
             WorkerState::Foreign(why) => return Err(foreign(cx, why)),
         })
     }
@@ -115,7 +120,9 @@ impl Action for WorkerJoin {
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
         let mut state = look(effect).await?;
         if let WorkerState::Job(job) = state {
-            (effect.note)(format!("found a {job} of an earlier run still going: waiting for it"));
+            (effect.note)(format!(
+                "found a {job} of an earlier run still going: waiting for it"
+            ));
             kubeadm::follow(effect, job, DEADLINE).await?;
             state = look(effect).await?;
         }
@@ -125,19 +132,27 @@ impl Action for WorkerJoin {
             WorkerState::Job(_) | WorkerState::Waiting => {}
             WorkerState::Bare => join_now(effect).await?,
             WorkerState::HalfJoined(why) => {
-                (effect.note)(format!("found a half join ({why}): resetting {}", effect.cx.node.name));
+                (effect.note)(format!(
+                    "found a half join ({why}): resetting {}",
+                    effect.cx.node.name
+                ));
                 let reset = (kubeadm::reset(effect.cx.inventory), Vec::new());
                 kubeadm::run(effect, "kubeadm-reset", reset, RESET).await?;
                 join_now(effect).await?;
             }
         }
-        survey::until(effect, "the API to answer the worker", SETTLES, |plane, own| {
-            let state = own.map(|own| WorkerState::of(own, plane.ca()));
-            Ok(match state {
-                Some(WorkerState::Joined) => Look::Done(()),
-                state => Look::NotYet(format!("{state:?}")),
-            })
-        })
+        survey::until(
+            effect,
+            "the API to answer the worker",
+            SETTLES,
+            |plane, own| {
+                let state = own.map(|own| WorkerState::of(own, plane.ca()));
+                Ok(match state {
+                    Some(WorkerState::Joined) => Look::Done(()),
+                    state => Look::NotYet(format!("{state:?}")),
+                })
+            },
+        )
         .await
     }
 }
@@ -155,7 +170,10 @@ async fn join_now(effect: &Effect<'_>) -> Result<(), ActionError> {
     let own = Member::read(effect.cx.node, fleet.of(&effect.cx.node.name));
     let machine = own.map(|own| own.report.machine_id).unwrap_or_default();
     let no_master = || ActionError::Unsafe {
-        why: format!("{} cannot join: no master serves the API", effect.cx.node.name),
+        why: format!(
+            "{} cannot join: no master serves the API",
+            effect.cx.node.name
+        ),
         help: "select the masters too (`--on`), and look at `quorate status`".to_owned(),
     };
     let seed = survey::seed(effect, &plane).ok_or_else(no_master)?;
@@ -168,6 +186,9 @@ async fn join_now(effect: &Effect<'_>) -> Result<(), ActionError> {
 fn foreign(cx: &Context<'_>, why: String) -> ActionError {
     ActionError::Unsafe {
         why,
-        help: format!("if it shall leave that cluster, drain it there, then run `kubeadm reset -f` on {}", cx.node.name),
+        help: format!(
+            "if it shall leave that cluster, drain it there, then run `kubeadm reset -f` on {}",
+            cx.node.name
+        ),
     }
 }
