@@ -2,6 +2,7 @@
 //!
 //! One lab carries all of it, in the order of a cluster's life, because a cluster is expensive. What is measured is printed.
 //! `QUORATE_PART=provision,backup,recover,upgrade` tells which parts; the first alone unless it is set.
+//! `QUORATE_PART=record` does nothing but record, see `make record`.
 
 #![expect(
     clippy::indexing_slicing,
@@ -12,6 +13,7 @@
 mod backup;
 mod client;
 mod harness;
+mod record;
 mod recover;
 mod systemd;
 mod upgrade;
@@ -55,6 +57,9 @@ fn a_cluster_from_bare_hosts_through_failures() {
     let lab = Lab::up();
     let parts = std::env::var("QUORATE_PART").unwrap_or_else(|_| "provision".to_owned());
     let wants = |part: &str| parts.split(',').any(|it| it == part);
+    if wants("record") {
+        return record::a_cluster_is_recorded(&lab);
+    }
     if wants("provision") {
         jobs_undo_and_the_lock_hold(&lab);
         a_plan_shows_what_is_pending_and_changes_nothing(&lab);
