@@ -65,7 +65,7 @@ impl Mask {
 }
 
 fn is_of_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "+/=_".contains(c)
+    c.is_ascii_alphanumeric() || "+/_".contains(c)
 }
 
 /// Whether a word looks like chance: long, with letters and digits, and no path.
