@@ -8,7 +8,7 @@ RELEASE = target/release/quorate
 # What is tested has all of it; what `make try` builds has not.
 ALL    = --features s3
 
-.PHONY: try test lint bench bench-scale rehearse soak lab-parts lab-down tools release
+.PHONY: try test lint bench bench-scale rehearse soak lab-parts record lab-down tools release
 
 ## A cluster on this computer: 2 load balancers, 3 masters, 1 worker, provisioned and answered through the virtual IP.
 try: tools release
@@ -45,6 +45,10 @@ rehearse: release
 ## etcd of its own.
 lab-parts: tools
 	QUORATE_PART=backup,recover,upgrade,external $(CARGO) test --locked $(ALL) --test lab -- --nocapture
+
+## What real hosts answer, recorded anew for the test that holds the simulated ones to it.
+record: tools
+	QUORATE_PART=record $(CARGO) test --locked $(ALL) --test lab -- --nocapture
 
 ## Long repetitions: a real provision killed at twenty random moments.
 soak: tools

@@ -15,8 +15,11 @@ pub mod event;
 pub mod events;
 pub mod journal;
 pub mod lock;
+mod mask;
 pub mod meter;
 pub mod reader;
+pub mod recorder;
+pub mod recording;
 pub mod stop;
 
 use std::error::Error as StdError;

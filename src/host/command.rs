@@ -104,6 +104,22 @@ impl Command {
         self
     }
 
+    /// Whether its output holds keys by design: it goes from there into private files and nowhere else.
+    #[must_use]
+    pub fn answers_with_keys(&self) -> bool {
+        match &self.body {
+            Body::Script(script) => [
+                "backup-files",
+                "control-plane-pki",
+                "etcd-ca-read",
+                "file-part-read",
+                "kubeconfig-fetch",
+            ]
+            .contains(&script.name),
+            Body::Program(_) => false,
+        }
+    }
+
     /// How long it may take before it counts as lost.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {

@@ -2,8 +2,10 @@
 
 use std::net::Ipv4Addr;
 
+use serde::{Deserialize, Serialize};
+
 /// What a host is, in one reading: operating system, resources, clock, addresses, listeners.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Machine {
     /// `ID` of os-release, `debian`.
     pub os_id: String,
@@ -54,7 +56,7 @@ pub struct Machine {
 }
 
 /// A network interface.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Interface {
     /// `eth0`.
     pub name: String,
@@ -65,7 +67,7 @@ pub struct Interface {
 }
 
 /// A listening TCP socket.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Listener {
     /// Port.
     pub port: u16,

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
 
 use super::command::{Script, Status};
 
@@ -81,7 +82,7 @@ pub enum FileContent {
 }
 
 /// A package as the package manager knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PackageReading {
     /// Installed version, if it is installed completely.
     pub version: Option<String>,
@@ -90,7 +91,7 @@ pub struct PackageReading {
 }
 
 /// A systemd unit.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct UnitReading {
     /// Whether systemd knows a unit file of that name.
     pub exists: bool,

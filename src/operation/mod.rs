@@ -29,6 +29,7 @@ use desk::Desk;
 use crate::action::{Action as _, Context, Fleet, Scope};
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
+use crate::engine::recorder::{self, Recorder};
 use crate::error::Error;
 use crate::host::Hosts;
 use crate::host::error::HostError;
@@ -75,6 +76,8 @@ pub struct Session {
     pub selector: Selector,
     /// Where the operation is carried out from.
     pub desk: Desk,
+    /// Whoever writes down every remote call, for the test that holds the simulated hosts to the real ones.
+    pub recorder: Option<Recorder>,
     /// What its connections have learnt: jump hosts, passwords that were asked for.
     shared: Arc<Shared>,
 }
@@ -99,6 +102,10 @@ impl Session {
             templates,
             selector,
             desk: Desk::Real,
+            recorder: Recorder::from_environment().map_err(|source| Error::Local {
+                doing: format!("open the file that {} names", recorder::VARIABLE),
+                source,
+            })?,
             shared: Arc::default(),
         })
     }
@@ -145,7 +152,7 @@ impl Session {
     ) -> (Hosts, Vec<(String, HostError)>) {
         if let Desk::Rehearsal(rehearsal) = &self.desk {
             let (hosts, errors) = rehearsal.simulation.connect(nodes);
-            return (meter.wrap(&hosts), errors);
+            return (self.watched(&hosts, meter), errors);
         }
         let new_host_keys = if self.settings.accept_new_host_keys {
             NewHostKeys::Accept
@@ -159,7 +166,13 @@ impl Session {
         };
         let nodes: Vec<Arc<Node>> = nodes.iter().map(|node| Arc::new((*node).clone())).collect();
         let (hosts, errors) = Hosts::connect(&nodes, &options).await;
-        (meter.wrap(&hosts), errors)
+        (self.watched(&hosts, meter), errors)
+    }
+
+    /// The hosts behind everyone who watches their calls.
+    fn watched(&self, hosts: &Hosts, meter: &Arc<Meter>) -> Hosts {
+        let recorded = self.recorder.as_ref().map(|recorder| recorder.wrap(hosts));
+        meter.wrap(recorded.as_ref().unwrap_or(hosts))
     }
 
     /// Connects to every host of a plan; refuses if one cannot be reached.

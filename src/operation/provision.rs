@@ -245,16 +245,20 @@ fn interrupted_before(cluster: &str) -> Vec<(String, String)> {
 
 fn open_events(session: &Session, run: &RunId) -> Result<Events, Error> {
     let journal = || Journal::create(&session.inventory.name, run).map_err(EngineError::from);
+    let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
+    if let Some(recorder) = &session.recorder {
+        listeners.push(Box::new(recorder.clone()));
+    }
     if let Desk::Rehearsal(rehearsal) = &session.desk {
         let journal = if rehearsal.keeps_journals {
             Some(journal()?)
         } else {
             None
         };
-        let heard = Box::new(rehearsal.heard.clone());
-        return Ok(Events::new(journal, vec![heard]));
+        listeners.push(Box::new(rehearsal.heard.clone()));
+        return Ok(Events::new(journal, listeners));
     }
-    let mut listeners: Vec<Box<dyn Listener>> = vec![screen()];
+    listeners.push(screen());
     if let Some(path) = &session.settings.events {
         let failed = |source| Error::Local {
             doing: format!("create {path}"),

@@ -2,6 +2,7 @@
 //!
 //! One lab carries all of it, in the order of a cluster's life, because a cluster is expensive. What is measured is printed.
 //! `QUORATE_PART=provision,backup,recover,upgrade,external` tells which parts; the first alone unless it is set.
+//! `QUORATE_PART=record` does nothing but record, see `make record`.
 
 #![expect(
     clippy::indexing_slicing,
@@ -13,6 +14,7 @@ mod backup;
 mod client;
 mod external;
 mod harness;
+mod record;
 mod recover;
 mod systemd;
 mod upgrade;
@@ -64,6 +66,9 @@ fn a_cluster_from_bare_hosts_through_failures() {
         return;
     }
     let lab = Lab::up();
+    if wants("record") {
+        return record::a_cluster_is_recorded(&lab);
+    }
     if wants("provision") {
         jobs_undo_and_the_lock_hold(&lab);
         a_plan_shows_what_is_pending_and_changes_nothing(&lab);

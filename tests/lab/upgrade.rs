@@ -8,8 +8,8 @@ use super::client::{Client, Figures};
 use super::harness::Lab;
 use super::{CLUSTER, is_whole, random};
 
-const FROM: &str = "v1.20.2";
-const TO: &str = "v1.20.3";
+pub const FROM: &str = "v1.20.2";
+pub const TO: &str = "v1.20.3";
 
 /// Changes of an upgrade of the lab, at least.
 const CHANGES: usize = 40;
@@ -93,7 +93,7 @@ pub fn an_interrupted_upgrade_is_finished_by_the_next(lab: &Lab, round: u32) {
 }
 
 /// An upgrade is refused while no replica of CoreDNS is ready, and after a host was lost that takes Kubernetes minutes.
-fn name_service_is_ready(lab: &Lab) {
+pub fn name_service_is_ready(lab: &Lab) {
     lab.on(
         "master1",
         "kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system rollout status deployment coredns --timeout 900s",

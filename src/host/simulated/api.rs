@@ -59,6 +59,9 @@ impl World {
             return failure(500, "no storage");
         };
         let path = path.split('?').next().unwrap_or(path);
+        if !is_served(path, self.release.minor) {
+            return failure(404, "not found");
+        }
         if method != "GET" {
             state.revision += 1;
         }
@@ -101,6 +104,15 @@ impl World {
     }
 }
 
+/// Budgets came to `policy/v1` with 1.21, and left `policy/v1beta1` with 1.25.
+fn is_served(path: &str, minor: u16) -> bool {
+    match path.strip_prefix("/apis/policy/") {
+        Some(path) if path.starts_with("v1/") => minor >= 21,
+        Some(path) if path.starts_with("v1beta1/") => minor < 25,
+        _ => true,
+    }
+}
+
 /// Collections have plural names that the playbooks ask for; everything else is an object.
 fn is_collection(path: &str) -> bool {
     let last = path.rsplit('/').next().unwrap_or_default();
@@ -130,11 +142,12 @@ fn list(objects: &std::collections::BTreeMap<String, Value>, path: &str) -> Valu
 }
 
 pub(super) fn failure(code: u16, message: &str) -> Answer {
-    (
-        code,
-        json!({ "kind": "Status", "status": "Failure", "code": code, "message": message })
-            .to_string(),
-    )
+    let mut status =
+        json!({ "kind": "Status", "status": "Failure", "code": code, "message": message });
+    if code == 404 {
+        status["reason"] = json!("NotFound");
+    }
+    (code, status.to_string())
 }
 
 /// A Secret's `stringData` becomes its `data`.

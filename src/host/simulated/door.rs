@@ -301,7 +301,7 @@ impl Transport for Door {
                 Body::Program(words) => scripts::program(world, &self.host, words),
             };
             let (code, stdout, stderr) = answer.map_err(self.unknown(&command.to_string()))?;
-            if !scripts::answers_with_keys(command) {
+            if !command.answers_with_keys() {
                 world.note_answer(number, &format!("{stdout}{stderr}"));
             }
             Ok(Output {

@@ -1,8 +1,11 @@
 //! Pods, budgets and evictions.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::api::{Answer, failure};
+use super::kubeadm::PROXY;
 use super::pods::node_path;
 use super::release::image;
 use super::world::World;
@@ -38,13 +41,16 @@ impl World {
             let image = image(self.machines.get(node)?, component)?;
             Some(json!({
                 "metadata": { "namespace": "kube-system", "name": format!("{component}-{node}"),
-                    "labels": { "component": component }, "annotations": { "kubernetes.io/config.mirror": "1" } },
+                    "labels": { "component": component }, "annotations": { "kubernetes.io/config.mirror": "1" },
+                    "ownerReferences": [{ "kind": "Node", "name": node, "controller": true }] },
                 "spec": { "nodeName": node, "containers": [{ "image": image }] },
                 "status": { "phase": "Running", "containerStatuses": [{ "ready": true }] },
             }))
         };
-        let mirrors = COMPONENTS.iter().filter_map(|component| mirror(component));
+        let mirrors = COMPONENTS.iter().chain(&["etcd"]);
+        let mirrors = mirrors.filter_map(|component| mirror(component));
         let objects = self.etcd.get(cluster).map(|cluster| &cluster.objects);
+        let proxy = objects.and_then(|objects| proxy_on(objects, node));
         let is_here = |(path, pod): &(&String, &Value)| {
             path.contains("/pods/")
                 && pod.pointer("/spec/nodeName").and_then(Value::as_str) == Some(node)
@@ -54,7 +60,7 @@ impl World {
             .flatten()
             .filter(is_here)
             .map(|(_, pod)| pod.clone());
-        mirrors.chain(scheduled).collect()
+        mirrors.chain(proxy).chain(scheduled).collect()
     }
 
     /// Evicts a pod unless a budget forbids it; its controller makes another one on a Node that takes pods.
@@ -100,4 +106,17 @@ impl World {
         }
         (201, "{}".to_owned())
     }
+}
+
+/// The pod of kube-proxy on a Node, of the image that its DaemonSet has now.
+fn proxy_on(objects: &BTreeMap<String, Value>, node: &str) -> Option<Value> {
+    let set = objects
+        .get(PROXY)
+        .filter(|_| objects.contains_key(&node_path(node)))?;
+    Some(json!({
+        "metadata": { "namespace": "kube-system", "name": format!("kube-proxy-{node}"),
+            "ownerReferences": [{ "kind": "DaemonSet", "name": "kube-proxy", "controller": true }] },
+        "spec": { "nodeName": node, "containers": set.pointer("/spec/template/spec/containers") },
+        "status": { "phase": "Running", "containerStatuses": [{ "ready": true }] },
+    }))
 }

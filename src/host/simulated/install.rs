@@ -19,7 +19,6 @@ pub(super) fn job_steps(script: &str) -> Option<Vec<Step>> {
 
 fn version_of(package: &str) -> &'static str {
     match package {
-        "containerd" => "2.2.0-1",
         "haproxy" => "2.6.12-1+deb12u1",
         "keepalived" => "1:2.2.7-1+b2",
         _ => "1.0-1",
@@ -27,10 +26,15 @@ fn version_of(package: &str) -> &'static str {
 }
 
 fn unpack(world: &mut World, work: &Work) -> End {
+    let containerd = world.containerd.clone();
     let machine = world.machine(&work.host);
     machine.is_dpkg_interrupted = true;
     for name in &work.arguments {
-        machine.unpack(name, version_of(name));
+        let version = match name.as_str() {
+            "containerd" => &containerd,
+            _ => version_of(name),
+        };
+        machine.unpack(name, version);
     }
     End::Done
 }

@@ -15,6 +15,10 @@
 //! The world's clock follows tokio's, so a test with paused time waits for nothing; each call costs a few milliseconds, a
 //! job a second per step, a static pod a second or two to serve.
 //!
+//! # How true it is
+//! A provision, an upgrade and a recovery of the lab's real hosts were recorded, and `tests/recording` compares every answer
+//! of theirs with the model's.
+//!
 //! # Why a model and not containers
 //! A case takes milliseconds, so *every* call of a run can be cut, and the invariants (one cluster, one disturbed etcd
 //! member, one holder of the virtual IP) can be looked at between any two of them. What real programs do is checked by the

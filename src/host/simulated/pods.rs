@@ -1,5 +1,7 @@
 //! kubelet: static pods follow their manifests, and a Node follows its kubelet.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 
 use super::etcd::Data;
@@ -130,16 +132,14 @@ impl World {
         let Some(state) = self.etcd.get_mut(cluster) else {
             return;
         };
-        let count = state
-            .objects
-            .keys()
-            .filter(|path| path.starts_with("/api/v1/nodes/"))
-            .count();
-        let node = state.objects.entry(path).or_insert_with(|| json!({
-            "kind": "Node",
-            "metadata": { "name": host, "resourceVersion": "1", "labels": { "kubernetes.io/hostname": host } },
-            "spec": { "podCIDR": format!("10.244.{count}.0/24") },
-        }));
+        let cidr = free_cidr(&state.objects);
+        let node = state.objects.entry(path).or_insert_with(|| {
+            json!({
+                "kind": "Node",
+                "metadata": { "name": host, "resourceVersion": "1", "labels": labels(host) },
+                "spec": { "podCIDR": cidr },
+            })
+        });
         node["status"]["nodeInfo"] = info;
     }
 
@@ -178,6 +178,28 @@ impl World {
         };
         node["status"]["conditions"] = json!([condition]);
     }
+}
+
+/// The first range that no Node has.
+fn free_cidr(objects: &BTreeMap<String, Value>) -> Option<String> {
+    let taken: BTreeSet<&str> = objects
+        .iter()
+        .filter(|(path, _)| path.starts_with(&node_path("")))
+        .filter_map(|(_, node)| node.pointer("/spec/podCIDR")?.as_str())
+        .collect();
+    let mut ranges = (0..256).map(|number| format!("10.244.{number}.0/24"));
+    ranges.find(|range| !taken.contains(range.as_str()))
+}
+
+/// What kubelet labels its Node with.
+fn labels(host: &str) -> Value {
+    json!({
+        "kubernetes.io/hostname": host,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+        "beta.kubernetes.io/os": "linux",
+        "beta.kubernetes.io/arch": "amd64",
+    })
 }
 
 /// Where a Node lies in the API.

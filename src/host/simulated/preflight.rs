@@ -2,6 +2,7 @@
 
 use super::etcd::DATA;
 use super::machine::Machine;
+use super::probes::listeners;
 use super::world::World;
 use crate::inventory::Role;
 
@@ -60,12 +61,17 @@ fn preflight_of_bare(world: &World, machine: &Machine, targets: &[String]) -> Ve
     for target in targets {
         let mut words = target.split(',');
         let name = words.next().unwrap_or_default();
-        let is_up = world.machines.get(name).is_some_and(Machine::is_up);
-        let verdict = if is_up { "closed" } else { "blocked" };
+        let target = world.machines.get(name).filter(|machine| machine.is_up());
+        let open = target.map(listeners);
+        let verdict = |port: &str| match &open {
+            None => "blocked",
+            Some(open) if open.iter().any(|it| it.port.to_string() == port) => "open",
+            Some(_) => "closed",
+        };
         lines.extend(
             words
                 .skip(1)
-                .map(|port| format!("reach {name} {port} {verdict}")),
+                .map(|port| format!("reach {name} {port} {}", verdict(port))),
         );
     }
     if matches!(machine.role, Role::Master | Role::Etcd) {

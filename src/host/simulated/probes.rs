@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::machine::Machine;
 use super::scripts;
 use super::world::World;
+use crate::cluster::load_balancer::API_BACKEND;
 use crate::host::command::Status;
 use crate::host::facts::{Interface, Listener, Machine as Facts};
 use crate::host::probe::{PackageReading, Probe, Readings, ScriptReading};
@@ -126,7 +127,8 @@ pub(super) fn mac(machine: &Machine) -> String {
     format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
-fn listeners(machine: &Machine) -> Vec<Listener> {
+/// What listens on a machine.
+pub(super) fn listeners(machine: &Machine) -> Vec<Listener> {
     let listener = |port: u16, process: &str| Listener {
         port,
         process: process.to_owned(),
@@ -138,7 +140,9 @@ fn listeners(machine: &Machine) -> Vec<Listener> {
     if machine.pods.contains_key("kube-apiserver") {
         listeners.push(listener(6443, "kube-apiserver"));
     }
-    if machine.runs("haproxy") {
+    let configuration = machine.files.text("/etc/haproxy/haproxy.cfg");
+    let is_ours = configuration.is_some_and(|text| text.contains(API_BACKEND));
+    if machine.runs("haproxy") && is_ours {
         listeners.push(listener(6443, "haproxy"));
     }
     if machine.runs("kubelet") && machine.files.has("/var/lib/kubelet/config.yaml") {

@@ -10,7 +10,7 @@ use super::{
     candidates, external_etcd, kubeadm, kubelet, load_balancer, preflight, restore, snapshot,
     upgrade,
 };
-use crate::host::command::{Body, Command, Script};
+use crate::host::command::Script;
 use crate::host::file::RemoteFile;
 
 /// Exit code and standard output.
@@ -21,21 +21,6 @@ pub(super) type Ended = (i32, String, String);
 
 fn unknown<T>(what: &str) -> Result<T, String> {
     Err(format!("the simulation does not know {what}"))
-}
-
-/// Whether a command's output holds keys by design: it goes from there into a job's private files and nowhere else.
-pub(super) fn answers_with_keys(command: &Command) -> bool {
-    match &command.body {
-        Body::Script(script) => [
-            "backup-files",
-            "control-plane-pki",
-            "etcd-ca-read",
-            "file-part-read",
-            "kubeconfig-fetch",
-        ]
-        .contains(&script.name),
-        Body::Program(_) => false,
-    }
 }
 
 /// The units that a script waits for.
@@ -56,6 +41,10 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
         "kubernetes-report" => (0, report(world, host).to_string()),
         "etcd-report" => (0, external_etcd::report(world, host).to_string()),
         "kubernetes-api-read" => (0, api_read(world, host, script.argument(1))),
+        // While the family of a host is not known, it is asked for those of all families.
+        "kubernetes-repository-listings" if script.body.contains("/etc/yum.repos.d/") => {
+            (0, String::new())
+        }
         "kubernetes-repository-listings" => (0, listings(machine)),
         "registry-files" => (0, registry_files(machine, script.argument(0))),
         // A job's private directory goes with its unit.
@@ -63,11 +52,16 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
         "vip-answers" => (0, load_balancer::vip_answers(world, host)),
         "system-user" if machine.users.contains(script.argument(0)) => (
             0,
-            format!("{}:x:999:999::/:/usr/sbin/nologin\n", script.argument(0)),
+            format!(
+                "{}:x:999:997::/nonexistent:/usr/sbin/nologin\n",
+                script.argument(0)
+            ),
         ),
         "system-user" => (2, String::new()),
         "restore-state" => (0, restore::state(machine)),
-        "containerd-version" => (127, String::new()),
+        "containerd-version" => {
+            containerd_says(machine).map_or((127, String::new()), |said| (0, format!("{said}\n")))
+        }
         "preflight" => (
             0,
             preflight::preflight(world, host, script.arguments.get(5..).unwrap_or_default()),
@@ -223,6 +217,14 @@ fn service(world: &mut World, host: &str, unit: &str, verb: &str, now: u64) -> E
         }
     }
     (0, String::new(), String::new())
+}
+
+/// What `containerd --version` prints, if it is installed: upstream's version, and the package's.
+pub(super) fn containerd_says(machine: &Machine) -> Option<String> {
+    let version = &machine.packages.get("containerd")?.version;
+    let upstream = version.split('-').next().unwrap_or_default();
+    let program = "containerd github.com/containerd/containerd";
+    Some(format!("{program} {upstream} {version}"))
 }
 
 fn listings(machine: &Machine) -> String {

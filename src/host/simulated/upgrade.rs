@@ -3,10 +3,11 @@
 use super::jobs::{End, Step, Work};
 use super::kubeadm::{
     MANIFESTS, QUORATE, is_master, note_applied, serve, store_configuration, value_of,
+    write_kubeconfigs,
 };
 use super::machine::Machine;
 use super::release::{images_missing, release};
-use super::scripts::Ended;
+use super::scripts::{Ended, containerd_says};
 use super::world::World;
 use crate::cluster::release::COMPONENTS;
 use crate::host::command::Script;
@@ -27,7 +28,9 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Option<St
         "release-images-missing" => images_missing(world.machine(host), script.argument(0)),
         "haproxy-servers" => servers(world, host),
         "haproxy-server-marks" => marks(world.machine(host)),
-        "certificates" | "status" => String::new(),
+        "status" => status(world, host),
+        // Those of the model are no X.509 but the few whose names are looked at.
+        "certificates" => String::new(),
         _ => return None,
     })
 }
@@ -172,10 +175,11 @@ fn replace(world: &mut World, work: &Work, pod: &str) {
         .unwrap_or_default()
         .to_owned();
     let release = work.arguments.get(1).cloned().unwrap_or_default();
+    let images = world.images.clone();
     let image = |line: &str| {
         let is_image = line.trim_start().starts_with("image:") && pod != "etcd";
         if is_image {
-            format!("    image: registry.k8s.io/{pod}:{release}")
+            format!("    image: {images}/{pod}:{release}")
         } else {
             line.to_owned()
         }
@@ -232,6 +236,9 @@ fn store(world: &mut World, work: &Work) -> End {
 }
 
 fn finish(world: &mut World, work: &Work) -> End {
+    if is_master(world, work) {
+        write_kubeconfigs(world, work);
+    }
     let release = work.arguments.get(1).cloned().unwrap_or_default();
     let files = &world.machine(&work.host).files;
     if ["cluster.yaml", "applied"]
@@ -251,6 +258,20 @@ fn finish(world: &mut World, work: &Work) -> End {
         .files
         .remove(&format!("{QUORATE}/upgrading"));
     End::Done
+}
+
+/// What `status.sh` prints; the versions are those of the programs on disk.
+fn status(world: &mut World, host: &str) -> String {
+    let machine = world.machine(host).clone();
+    let mut lines = Vec::new();
+    let version = |name: &str| machine.packages.get(name)?.version.split('-').next();
+    lines.extend(containerd_says(&machine).map(|said| format!("containerd {said}")));
+    lines.extend(version("kubelet").map(|version| format!("kubelet Kubernetes v{version}")));
+    if machine.role == Role::Master && machine.files.has("/etc/kubernetes/pki/ca.crt") {
+        let code = world.store_behind_vip().map_or("000", |_| "200");
+        lines.push(format!("endpoint {code}"));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 fn servers(world: &World, host: &str) -> String {

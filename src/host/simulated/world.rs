@@ -33,6 +33,10 @@ pub struct World {
     pub release: KubeVersion,
     /// The releases that the package repository offers.
     pub offered: Vec<KubeVersion>,
+    /// The version of containerd that the distribution offers.
+    pub containerd: String,
+    /// Where images come from.
+    pub images: String,
     /// What will go wrong.
     pub faults: Vec<Fault>,
     /// What went wrong: when, and at which call.
@@ -64,6 +68,16 @@ pub struct World {
     counter: u64,
 }
 
+/// The repository of images: the inventory's, or that of kubeadm of its release.
+fn images(inventory: &Inventory) -> String {
+    let usual = match inventory.kubernetes.minor {
+        ..25 => "k8s.gcr.io",
+        _ => "registry.k8s.io",
+    };
+    let own = inventory.images.repository.as_deref();
+    own.unwrap_or(usual).to_owned()
+}
+
 impl World {
     /// Bare machines.
     #[must_use]
@@ -77,6 +91,8 @@ impl World {
             vip: inventory.vip.address,
             release: inventory.kubernetes,
             offered: vec![inventory.kubernetes],
+            containerd: "2.2.0-1".to_owned(),
+            images: images(inventory),
             faults: Vec::new(),
             struck: Vec::new(),
             keeps_shown: true,

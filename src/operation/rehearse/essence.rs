@@ -91,6 +91,9 @@ fn varies(path: &str) -> bool {
     let of_founder = path.ends_with("/etcd.yaml")
         || path.ends_with("/10-quorate.conflist")
         || path.ends_with("/kubelet.conf")
+        || path.ends_with("/admin.conf")
+        || path.ends_with("/controller-manager.conf")
+        || path.ends_with("/scheduler.conf")
         || path.ends_with("/applied");
     path.contains("/pki/")
         || path.contains("/var/lib/etcd")

@@ -176,7 +176,7 @@ impl Stage {
     }
 
     /// What the operator's computer keeps now.
-    pub(super) fn computer(&self) -> Result<Computer, Error> {
+    pub fn computer(&self) -> Result<Computer, Error> {
         let directory = self.directory.join("quorate");
         Computer::read(&directory).map_err(|source| Error::Local {
             doing: format!("read {directory}"),

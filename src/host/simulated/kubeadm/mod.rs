@@ -19,6 +19,12 @@ const PKI: &str = "/etc/kubernetes/pki";
 
 pub(super) const QUORATE: &str = "/etc/kubernetes/quorate";
 
+/// Where kube-proxy lies in the API.
+pub(super) const PROXY: &str = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy";
+
+/// Where CoreDNS lies in the API.
+const DNS: &str = "/apis/apps/v1/namespaces/kube-system/deployments/coredns";
+
 pub(super) const MANIFESTS: &str = "/etc/kubernetes/manifests";
 
 /// The steps of kubeadm's jobs.
@@ -193,12 +199,14 @@ fn issue_certificates(world: &mut World, host: &str) {
     }
 }
 
-fn write_kubeconfigs(world: &mut World, work: &Work) {
+/// With certificates that were issued now.
+pub(super) fn write_kubeconfigs(world: &mut World, work: &Work) {
     let endpoint = endpoint(world, work);
+    let certificate = world.number();
     world.secrets.insert("planted-admin-key".to_owned());
     for name in ["admin.conf", "controller-manager.conf", "scheduler.conf"] {
         let text = format!(
-            "apiVersion: v1\nclusters:\n- cluster:\n    server: https://{endpoint}\n  name: kubernetes\nusers:\n- user:\n    client-key-data: planted-admin-key\n"
+            "apiVersion: v1\nclusters:\n- cluster:\n    server: https://{endpoint}\n  name: kubernetes\nusers:\n- user:\n    client-certificate-data: {certificate}\n    client-key-data: planted-admin-key\n"
         );
         world.put(work, &format!("/etc/kubernetes/{name}"), text, 0o600);
     }
@@ -244,6 +252,7 @@ fn is_stacked_master(world: &mut World, work: &Work) -> bool {
 
 /// A manifest: what of the shared configuration is in its component's flags.
 pub(super) fn manifest(world: &mut World, host: &str, pod: &str) -> String {
+    let images = world.images.clone();
     let key = match pod {
         "kube-apiserver" => "apiServer:",
         "kube-controller-manager" => "controllerManager:",
@@ -262,7 +271,7 @@ pub(super) fn manifest(world: &mut World, host: &str, pod: &str) -> String {
     let etcd = format!("{}-0", etcd::VERSION);
     let tag = if pod == "etcd" { &etcd } else { &release };
     format!(
-        "kind: Pod # {pod}\n    image: registry.k8s.io/{pod}:{tag}\n{}\n",
+        "kind: Pod # {pod}\n    image: {images}/{pod}:{tag}\n{}\n",
         flags.collect::<Vec<_>>().join("\n")
     )
 }
@@ -302,12 +311,25 @@ pub(super) fn store_shared(world: &mut World, cluster: usize, configuration: &st
     );
 }
 
+/// kube-proxy, whose image is the release's, and CoreDNS, whose pods are not modelled.
+fn install_addons(world: &mut World, cluster: usize, configuration: &str) {
+    let release = value_of(configuration, "kubernetesVersion:").unwrap_or_default();
+    let image = format!("{}/kube-proxy:{release}", world.images);
+    let proxy = json!({ "metadata": { "name": "kube-proxy" },
+        "spec": { "template": { "spec": { "containers": [{ "image": image }] } } } });
+    let dns = json!({ "metadata": { "name": "coredns" }, "status": { "readyReplicas": 2 } });
+    for (path, object) in [(PROXY, proxy), (DNS, dns)] {
+        world.ask(cluster, "PATCH", path, Some(object));
+    }
+}
+
 pub(super) fn store_configuration(world: &mut World, work: &Work) -> End {
     let Some(cluster) = store(world, work) else {
         return End::Fails("the apiserver does not answer".to_owned());
     };
     let configuration = shared_configuration(world.machine(&work.host)).to_owned();
     store_shared(world, cluster, &configuration);
+    install_addons(world, cluster, &configuration);
     let token = value_of(&work.text("init.yaml"), "token:").unwrap_or_default();
     if let Some((id, secret)) = token.split_once('.') {
         let secret = json!({ "metadata": { "name": format!("bootstrap-token-{id}") }, "data": { "token-secret": secret } });
@@ -344,10 +366,13 @@ fn mark_control_plane(world: &mut World, work: &Work) -> End {
 
 /// The label and the taint of a master.
 pub(super) fn mark_node(world: &mut World, host: &str) -> End {
-    let taint = if world.release.minor < 24 {
-        "node-role.kubernetes.io/master"
-    } else {
-        "node-role.kubernetes.io/control-plane"
+    let (master, plane) = (
+        "node-role.kubernetes.io/master",
+        "node-role.kubernetes.io/control-plane",
+    );
+    let (taint, labels): (&str, &[&str]) = match world.release.minor {
+        ..24 => (master, &[master, plane]),
+        _ => (plane, &[plane]),
     };
     let path = node_path(host);
     let Some(node) = world
@@ -356,7 +381,9 @@ pub(super) fn mark_node(world: &mut World, host: &str) -> End {
     else {
         return End::Waits("[mark-control-plane] the Node is not there".to_owned());
     };
-    node["metadata"]["labels"]["node-role.kubernetes.io/control-plane"] = json!("");
+    for label in labels {
+        node["metadata"]["labels"][label] = json!("");
+    }
     node["spec"]["taints"] = json!([{ "key": taint, "effect": "NoSchedule" }]);
     End::Done
 }
