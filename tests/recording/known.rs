@@ -79,6 +79,16 @@ pub const KNOWN: &[(&str, Shows, &str)] = &[
         "and none is evicted from it",
     ),
     (
+        "upgrade | * | script kubernetes-release * /said/pods/kube-*-master* Static",
+        Sometimes,
+        "kubelet 1.20 may show a static pod to the apiserver minutes after it runs, the model at once",
+    ),
+    (
+        "upgrade | 1 upgrade 3.1@master* | task 3.1@master*",
+        Sometimes,
+        "of two followers the one that has applied more is asked to lead: in the model always the same",
+    ),
+    (
         "upgrade | *Job/upgrade-health-check Finished",
         Sometimes,
         "kubeadm's Job that tries whether pods start is gone after a while",

@@ -9,7 +9,7 @@ use quorate::host::probe::Readings;
 use quorate::host::simulated::world::World;
 use quorate::operation::Session;
 use quorate::operation::rehearse::{Computer, Operation, Stage};
-use quorate::playbook::{Playbook, Strategy};
+use quorate::playbook::Strategy;
 
 use super::common::{self, End, with_clock};
 use super::sections::{Section, sections};
@@ -119,16 +119,15 @@ fn carry_out(
 
 /// In sections.
 pub fn cut(entries: &[Entry]) -> Vec<Section> {
-    let is_rolling = |operation: &str, play: usize| {
-        let operation = match operation {
+    let session = common::session(&format!("{DIRECTORY}/inventory.yaml"));
+    let is_rolling = |operation: &str, number: usize| {
+        let playbook = match operation {
             "upgrade" => "upgrade-hop",
             _ => "provision",
         };
-        let playbook = Playbook::load(operation, None).unwrap_or_else(|error| panic!("{error}"));
-        playbook
-            .plays
-            .get(play - 1)
-            .is_some_and(|play| play.strategy == Strategy::Rolling)
+        let plan = session.plan(playbook).expect("a plan");
+        let mut plays = plan.plays.iter();
+        plays.any(|play| play.number == number && play.strategy == Strategy::Rolling)
     };
     sections(entries, &is_rolling)
 }

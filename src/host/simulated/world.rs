@@ -62,10 +62,23 @@ pub struct World {
     settled: u64,
     seen: Option<Instant>,
     operators: BTreeMap<u64, CancellationToken>,
-    next_death: CancellationToken,
     second_operator: CancellationToken,
     doing: BTreeMap<String, String>,
     counter: u64,
+}
+
+tokio::task_local! {
+    /// Ends when the operator whose work this is has died.
+    static DEATH: CancellationToken;
+}
+
+/// What an operator does, however often they connect; `None`: they died of a fault.
+pub async fn mortal<F: Future>(work: F) -> Option<F::Output> {
+    let death = CancellationToken::new();
+    tokio::select! {
+        result = DEATH.scope(death.clone(), work) => Some(result),
+        () = death.cancelled() => None,
+    }
 }
 
 /// The repository of images: the inventory's, or that of kubeadm of its release.
@@ -107,7 +120,6 @@ impl World {
             settled: BEGINNING,
             seen: None,
             operators: BTreeMap::new(),
-            next_death: CancellationToken::new(),
             second_operator: CancellationToken::new(),
             doing: BTreeMap::new(),
             counter: 0,
@@ -199,18 +211,12 @@ impl World {
         self.settled = self.now;
     }
 
-    /// A new operator, who is alive.
+    /// A new operator, who dies as `mortal` says.
     pub fn new_operator(&mut self) -> u64 {
         let id = self.number();
-        self.operators.insert(id, self.next_death.clone());
+        let death = DEATH.try_with(CancellationToken::clone);
+        self.operators.insert(id, death.unwrap_or_default());
         id
-    }
-
-    /// Ends when an operator who connects from now on has died.
-    #[must_use]
-    pub fn death_of_next(&mut self) -> CancellationToken {
-        self.next_death = CancellationToken::new();
-        self.next_death.clone()
     }
 
     /// Ends when, from now on, a second operator comes.

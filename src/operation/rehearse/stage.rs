@@ -10,10 +10,13 @@ use crate::engine::chain;
 use crate::engine::event::{Event, Outcome, Record, RunId};
 use crate::error::Error;
 use crate::host::simulated::Simulation;
-use crate::host::simulated::world::World;
+use crate::host::simulated::world::{World, mortal};
 use crate::operation::Session;
 use crate::operation::desk::{Desk, Heard, Rehearsal};
 use crate::{report, state};
+
+/// No operation takes as long on the simulated clock: one that still runs waits for something that does not come.
+const NEVER: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,11 +171,15 @@ impl Stage {
 
     /// One operator; `None`: who died.
     async fn operator(&self, operation: &Operation) -> Option<Result<(), Error>> {
-        let death = self.simulation().world().death_of_next();
-        tokio::select! {
-            result = self.at_computer((operation.run)(&self.session)) => Some(result),
-            () = death.cancelled() => None,
-        }
+        let work = self.at_computer((operation.run)(&self.session));
+        mortal(async {
+            let never = |_| Error::Rehearsal {
+                operation: operation.name,
+                why: "it never ends".to_owned(),
+            };
+            tokio::time::timeout(NEVER, work).await.map_err(never)?
+        })
+        .await
     }
 
     /// What the operator's computer keeps now.
