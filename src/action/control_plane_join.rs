@@ -120,7 +120,7 @@ impl Action for ControlPlaneJoin {
                     clean_and_join(effect, own).await?;
                 }
                 MasterState::Bare | MasterState::HalfJoined(_) => {
-                    clean_and_join(effect, own).await?
+                    clean_and_join(effect, own).await?;
                 }
             }
         }

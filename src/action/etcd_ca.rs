@@ -189,7 +189,7 @@ mod tests {
                 .seats
                 .iter_mut()
                 .take(1)
-                .for_each(|seat| seat.ca = Ca::parse(samples::OTHER))
+                .for_each(|seat| seat.ca = Ca::parse(samples::OTHER));
         });
         assert!(two.is_err_and(|why| why.contains("different CAs")));
     }

@@ -233,7 +233,7 @@ async fn add(effect: &Effect<'_>) -> Result<(), ActionError> {
                     id,
                     etcd::promote_script(id, &effect.cx.inventory.etcd),
                 )
-                .await?
+                .await?;
             }
             Step::Keep(beginning) => {
                 let keep = Command::script(etcd_unit::keep()).stdin(beginning.to_string());
