@@ -8,7 +8,7 @@ RELEASE = target/release/quorate
 # What is tested has all of it; what `make try` builds has not.
 ALL    = --features s3
 
-.PHONY: try test lint bench bench-scale rehearse soak lab-external record lab-down tools release
+.PHONY: try test lint bench bench-scale rehearse soak lab-parts record lab-down tools release
 
 ## A cluster on this computer: 2 load balancers, 3 masters, 1 worker, provisioned and answered through the virtual IP.
 try: tools release
@@ -41,9 +41,10 @@ rehearse: release
 	  $(RELEASE) rehearse $$operation -i tests/data/simulated.yaml --faults random --seeds 10000 || exit 1; \
 	done
 
-## The part of the lab test that `make test` leaves out: an etcd of its own, on the masters and on hosts of its own.
-lab-external: tools
-	QUORATE_PART=external $(CARGO) test --locked $(ALL) --test lab -- --nocapture
+## The parts of the lab test that `make test` leaves out: the upgrade of a real cluster, and an etcd of its own, on the masters
+## and on hosts of its own.
+lab-parts: tools
+	QUORATE_PART=upgrade,external $(CARGO) test --locked $(ALL) --test lab -- --nocapture
 
 ## What real hosts answer, recorded anew for the test that holds the simulated ones to it.
 record: tools

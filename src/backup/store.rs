@@ -35,7 +35,14 @@ pub struct Store {
 #[derive(Debug)]
 pub struct Writing {
     store: Store,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Writing {
+    /// Closing would not do: a process that is just being started has a copy of the file for a moment.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
 }
 
 /// A backup that grows. Dropped before it is [finished](Self::finish), it is removed.
@@ -110,7 +117,7 @@ impl Store {
         }
         Ok(Writing {
             store: self.clone(),
-            _lock: lock,
+            lock,
         })
     }
 

@@ -160,6 +160,7 @@ pub fn boot(name: &LabName, host: &str, from: BootFrom) -> Result<(), LabError> 
     if from == BootFrom::EmptyDisk {
         disk.wipe()?;
     }
+    network::forget_bridges(&record.name, &machine.host)?;
     network::set_cable(&machine.host, Cable::Plugged)?;
     power_on(&mut record, host)?;
     write_known_hosts(&record)?;

@@ -291,6 +291,17 @@ fn cables_of(bridge: &str) -> Result<Vec<String>, LabError> {
     Ok(cables.into_iter().map(|link| link.ifname).collect())
 }
 
+/// Removes the bridges that a host made while it ran, which its namespace outlives it with: a machine that lost its power
+/// has none.
+pub(super) fn forget_bridges(lab: &LabName, host: &Host) -> Result<(), LabError> {
+    let name = namespace(lab, &host.name);
+    for bridge in links(&["-n", &name, "-json", "link", "show", "type", "bridge"])? {
+        let delete = ["-n", &name, "link", "delete", &bridge.ifname];
+        ip("delete a bridge of a host without power", &delete)?;
+    }
+    Ok(())
+}
+
 /// Deleting a namespace takes its cable along a moment later, so one that is gone already is as good.
 fn delete_link(name: &str) -> Result<(), LabError> {
     match ip("delete an interface", &["link", "delete", name]) {
