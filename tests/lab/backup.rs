@@ -380,7 +380,7 @@ pub fn is_there(lab: &Lab, name: &str) -> bool {
 }
 
 fn a_backup_killed_at_a_random_moment_leaves_nothing_half(lab: &Lab) {
-    lab.killed(&["backup", "--plaintext"], Duration::from_secs(5));
+    lab.killed(&["backup", "--plaintext"], Duration::from_millis(1200));
     let whole = |listed: &Value| {
         let backups = listed["backups"].as_array().expect("a list").clone();
         assert!(backups.iter().all(|it| it["id"].is_string()), "{listed:#}");
@@ -413,7 +413,7 @@ fn a_restore_killed_at_a_random_moment_goes_on(lab: &Lab) {
     backup(lab, &["--plaintext"]);
     let name = cluster(lab);
     let words = ["restore", "latest", "--confirm", &name];
-    lab.killed(&words, Duration::from_secs(40));
+    lab.killed(&words, Duration::from_secs(20));
     lab.again(&words);
     lab.wait("the cluster whole", CLUSTER, is_whole);
     assert!(is_there(lab, "before-the-kill"));
