@@ -180,6 +180,34 @@ fn a_master_that_was_replaced_by_a_blank_machine_joins_in_its_place() {
 }
 
 #[test]
+fn a_kubelet_that_refuses_etcd_for_lack_of_a_node_is_started_again() {
+    let delete = |world: &mut World, host: &str| {
+        for cluster in &mut world.etcd {
+            cluster.objects.remove(&format!("/api/v1/nodes/{host}"));
+        }
+    };
+    for happens in [
+        |_: &mut World, _: &str| {},
+        // The Node is there again when the run looks, and etcd is not.
+        |world: &mut World, host: &str| {
+            let now = world.now;
+            world
+                .systemctl(host, "restart", "kubelet", now)
+                .expect("a start");
+            assert!(world.machines[host].refuses_etcd, "the trap is set");
+        },
+    ] {
+        after(
+            |_, world| {
+                delete(world, "master2");
+                happens(world, "master2");
+            },
+            |world| assert!(!world.machines["master2"].refuses_etcd),
+        );
+    }
+}
+
+#[test]
 fn a_load_balancer_that_was_replaced_is_made_again() {
     after(
         |bench, world| world.replace("lb1", bench.session().inventory.node("lb1").expect("there")),

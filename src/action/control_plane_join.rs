@@ -15,6 +15,7 @@ use crate::cluster::ca::Ca;
 use crate::cluster::etcd::{self, Member as EtcdMember, MemberId};
 use crate::cluster::join;
 use crate::cluster::kubeadm;
+use crate::cluster::kubelet;
 use crate::cluster::master::{MasterState, Settling};
 use crate::cluster::plane::{Cluster, Etcd, Member, Plane};
 use crate::cluster::report;
@@ -112,7 +113,11 @@ impl Action for ControlPlaneJoin {
                     (effect.note)(
                         "found no Node of this master: kubelet makes it again".to_owned(),
                     );
-                    make_node_again(effect).await?;
+                    kubelet::make_node_again(effect).await?;
+                }
+                MasterState::Settling(Settling::Refused(why)) => {
+                    (effect.note)(format!("found that {why}"));
+                    kubelet::start(effect).await?;
                 }
                 MasterState::Settling(Settling::Pods(_)) => return settle(effect).await,
                 MasterState::Wiped(_) => {
@@ -171,6 +176,7 @@ fn leftovers(cx: &Context<'_>, plane: &Plane<'_>, change: Change) -> Change {
 fn settling(what: &Settling) -> String {
     match what {
         Settling::Job(job) => format!("a {job} of an earlier run is still going"),
+        Settling::Refused(why) => format!("everything is in place, but {why}: it is started again"),
         Settling::Pods(why) => format!("everything is in place, but {why} yet"),
         Settling::NodeGone => "its Node object was deleted".to_owned(),
     }
@@ -370,21 +376,27 @@ fn orphan(plane: &Plane<'_>, cluster: &Cluster) -> Option<EtcdMember> {
     cluster.members.0.iter().find(is_orphan).cloned()
 }
 
-/// Waits until the host is part of the control plane.
+/// Waits until the host is part of the control plane; a kubelet that refuses its static pods is started again.
 async fn settle(effect: &Effect<'_>) -> Result<(), ActionError> {
     let what = format!("{} to be part of the control plane", effect.cx.node.name);
-    survey::until(effect, &what, SETTLES, |plane, own| {
-        let Some(own) = own else {
-            return Ok(Look::NotYet("it was not read".to_owned()));
-        };
-        Ok(match MasterState::of(own, plane) {
-            MasterState::Joined => Look::Done(()),
-            MasterState::Settling(what) => Look::NotYet(settling(&what)),
-            MasterState::Foreign(why) => return Err(foreign(&effect.cx, why)),
-            state => Look::NotYet(format!("{state:?}")),
-        })
-    })
-    .await
+    loop {
+        let is_refused = survey::until(effect, &what, SETTLES, |plane, own| {
+            let Some(own) = own else {
+                return Ok(Look::NotYet("it was not read".to_owned()));
+            };
+            Ok(match MasterState::of(own, plane) {
+                MasterState::Joined => Look::Done(false),
+                MasterState::Settling(Settling::Refused(_)) => Look::Done(true),
+                MasterState::Settling(what) => Look::NotYet(settling(&what)),
+                MasterState::Foreign(why) => return Err(foreign(&effect.cx, why)),
+                state => Look::NotYet(format!("{state:?}")),
+            })
+        });
+        if !is_refused.await? {
+            return Ok(());
+        }
+        kubelet::start(effect).await?;
+    }
 }
 
 const PARK: &str = r#"
@@ -406,24 +418,5 @@ async fn park(effect: &Effect<'_>) -> Result<(), ActionError> {
         .host
         .succeed(&Command::script(Script::new("park-manifests", PARK)))
         .await?;
-    Ok(())
-}
-
-const NODE_AGAIN: &str = r#"
-systemctl restart kubelet || exit 1
-tries=0
-until kubectl --kubeconfig /etc/kubernetes/admin.conf get node "$1" >/dev/null 2>&1; do
-    tries=$((tries + 1))
-    [ $tries -lt 30 ] || exit 1
-    sleep 1
-done
-kubeadm init phase mark-control-plane --node-name "$1"
-"#;
-
-/// Restarts kubelet, which registers its Node, and gives that the label and taint of a master.
-async fn make_node_again(effect: &Effect<'_>) -> Result<(), ActionError> {
-    let script = Script::new("control-plane-node-again", NODE_AGAIN).arg(&effect.cx.node.name);
-    let command = Command::script(script).deadline(Duration::from_secs(120));
-    effect.host.succeed(&command).await?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
+use crate::cluster::kubelet;
 use crate::cluster::plane::{Member, Plane};
 use crate::cluster::report;
 use crate::cluster::survey::{self, Look};
@@ -43,20 +44,23 @@ impl Action for ControlPlaneWhole {
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
-        survey::until(
-            effect,
-            "the control plane to be whole",
-            WHOLE,
-            |plane, own| {
+        loop {
+            let what = "the control plane to be whole";
+            let is_refused = survey::until(effect, what, WHOLE, |plane, own| {
                 let troubles = troubles(plane, own);
                 Ok(if troubles.is_empty() {
-                    Look::Done(())
+                    Look::Done(false)
+                } else if own.is_some_and(|own| own.report.refused.is_some()) {
+                    Look::Done(true)
                 } else {
                     Look::NotYet(troubles.join("; "))
                 })
-            },
-        )
-        .await
+            });
+            if !is_refused.await? {
+                return Ok(());
+            }
+            kubelet::start(effect).await?;
+        }
     }
 }
 

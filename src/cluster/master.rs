@@ -40,6 +40,8 @@ pub enum Settling {
     Job(&'static str),
     /// Its static pods.
     Pods(String),
+    /// Its kubelet, which refuses a static pod: started again, it admits it, see [`super::kubelet`].
+    Refused(String),
     /// Its Node object, which somebody deleted: kubelet makes it when it starts.
     NodeGone,
 }
@@ -165,7 +167,11 @@ fn alone(own: &Member<'_>, plane: &Plane<'_>) -> MasterState {
 /// A master whose etcd member is right.
 fn whole(own: &Member<'_>) -> MasterState {
     if !own.is_living() {
-        return MasterState::Settling(Settling::Pods(ailment(own)));
+        let kind = match own.report.refused {
+            Some(_) => Settling::Refused,
+            None => Settling::Pods,
+        };
+        return MasterState::Settling(kind(ailment(own)));
     }
     match &own.report.node {
         Answer::Http(200, _) => MasterState::Joined,

@@ -316,6 +316,9 @@ impl Cluster {
 /// In a few words, for messages: `its apiserver does not answer`.
 #[must_use]
 pub fn ailment(master: &Member<'_>) -> String {
+    if let Some(refused) = &master.report.refused {
+        return format!("its kubelet refuses {}", crate::text::escape(refused));
+    }
     match (&master.report.readyz, &master.etcd) {
         (_, None) if master.report.has(Has::EtcdManifest) => "its etcd does not answer".to_owned(),
         (_, Some(view)) if !view.is_healthy => "its etcd has no quorum".to_owned(),

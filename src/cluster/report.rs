@@ -6,6 +6,7 @@ use std::fmt;
 use camino::Utf8PathBuf;
 
 use super::etcd::MemberId;
+use super::kubelet::judged;
 use crate::host::command::Script;
 use crate::host::probe::Probe;
 use crate::inventory::Node;
@@ -65,6 +66,7 @@ echo "clock $(date +%s)"
 echo "machine ${machine:-}"
 "#,
     ask!(),
+    judged!(),
     r#"if ! command -v curl >/dev/null 2>&1; then
     echo "has no-curl"
     exit 0
@@ -95,6 +97,9 @@ else
 fi
 answers=$(ask "$@")
 printf '%s\n' "$answers"
+case $answers in
+*'readyz unreachable'* | *'etcd-status unreachable'*) refused "$name" | sed 's/^/refused /' ;;
+esac
 case $answers in
 *'node unreachable'*)
     # The virtual IP does not answer. On a master its own apiserver may: what is said later counts.
@@ -265,6 +270,8 @@ pub struct Report {
     pub etcd_health: Answer,
     /// What its etcd's data has left behind, see [`super::restore::LEFT_BEHIND`].
     pub etcd_left: BTreeSet<MemberId>,
+    /// The static pod that its kubelet refuses to run, and why, if its apiserver or etcd does not answer.
+    pub refused: Option<String>,
 }
 
 impl Report {
@@ -288,6 +295,7 @@ impl Report {
                 "etcd-members" => report.etcd_members = Answer::of(value),
                 "etcd-health" => report.etcd_health = Answer::of(value),
                 "etcd-left" => report.etcd_left = MemberId::all_in(value),
+                "refused" => report.refused = Some(value.to_owned()),
                 _ => {}
             }
         }
@@ -313,10 +321,13 @@ impl fmt::Display for Report {
         writeln!(f, "etcd-status {}", self.etcd_status)?;
         writeln!(f, "etcd-members {}", self.etcd_members)?;
         writeln!(f, "etcd-health {}", self.etcd_health)?;
-        if self.etcd_left.is_empty() {
-            return Ok(());
+        if !self.etcd_left.is_empty() {
+            writeln!(f, "etcd-left {}", MemberId::in_words(&self.etcd_left))?;
         }
-        writeln!(f, "etcd-left {}", MemberId::in_words(&self.etcd_left))
+        match &self.refused {
+            Some(refused) => writeln!(f, "refused {refused}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -334,6 +345,7 @@ mod tests {
             readyz: Answer::Http(200, "ok".to_owned()),
             node: Answer::Http(404, "{\"kind\":\"Status\"}".to_owned()),
             etcd_status: Answer::Unreachable,
+            refused: Some("etcd-master1 Pod Unexpected error".to_owned()),
             ..Report::default()
         };
         assert_eq!(Report::parse(&report.to_string()), report);

@@ -320,7 +320,7 @@ impl Engine<'_> {
             self.reader.note_change(&node.name);
             let last = match self.judge_only(play, action, node).await {
                 Ok(Check::Satisfied) => return Ok(()),
-                Ok(Check::Needed(change)) => format!("still to do: {}", change.summary),
+                Ok(Check::Needed(change)) => still_needed(&change),
                 Ok(Check::Unknown { until }) => format!("unknown until {until}"),
                 Err(error @ ActionError::Host(_)) if started.elapsed() < limit => chain(&error),
                 Err(error) => return Err(error),
@@ -463,6 +463,16 @@ fn failed(error: &ActionError) -> Outcome {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A change that its own proof still asks for, with what was found, on one line.
+fn still_needed(change: &Change) -> String {
+    let mut text = format!("still to do: {}", change.summary);
+    for found in &change.found {
+        text.push_str("; ");
+        text.push_str(found);
+    }
+    text
 }
 
 /// An error and its causes on one line.

@@ -76,6 +76,10 @@ pub struct Machine {
     pub clock_ahead_us: u64,
     /// Whether kubelet has registered its Node since it started: it does so once.
     pub is_registered: bool,
+    /// Whether kubelet found etcd's manifest when it started and has yet to judge whether it admits that pod.
+    pub judges_etcd: bool,
+    /// Whether it did not: a kubelet that starts while it has no Node may refuse, until it is started again.
+    pub refuses_etcd: bool,
     /// The release of the kubelet that was started last; another one may be installed since.
     pub kubelet: Option<KubeVersion>,
 }
@@ -122,6 +126,8 @@ impl Machine {
             facts: None,
             clock_ahead_us: 0,
             is_registered: false,
+            judges_etcd: false,
+            refuses_etcd: false,
             kubelet: None,
         };
         let hosts = "127.0.0.1 localhost\n";
@@ -265,6 +271,8 @@ impl Machine {
         let installed = self.packages.get("kubelet");
         self.kubelet = installed.and_then(|package| KubeVersion::find(&package.version));
         self.is_registered = false;
+        self.judges_etcd = self.files.has("/etc/kubernetes/manifests/etcd.yaml");
+        self.refuses_etcd = false;
     }
 
     fn load_at_boot(&mut self) {

@@ -62,6 +62,11 @@ impl World {
         if !machine.files.has("/var/lib/kubelet/config.yaml") {
             return;
         }
+        if name == "etcd" && self.refuses_etcd(host) {
+            self.machine(host).pods.remove(name);
+            return;
+        }
+        let machine = self.machine(host);
         let exits = |pod: &Pod| name == "etcd" && pod.member.is_none();
         if machine.pods.get(name).is_some_and(|pod| !exits(pod)) {
             return;
@@ -74,6 +79,20 @@ impl World {
         self.machine(host)
             .pods
             .insert(name.to_owned(), Pod { since: now, member });
+    }
+
+    /// Whether a kubelet refuses etcd's pod: it judges when it starts, by a Node that it does not find.
+    fn refuses_etcd(&mut self, host: &str) -> bool {
+        let machine = self.machine(host);
+        if machine.judges_etcd {
+            machine.judges_etcd = false;
+            let machine = machine.clone();
+            let seen = self.store_seen_by(&machine);
+            let objects = seen.and_then(|cluster| self.etcd.get(cluster));
+            let has_no_node = objects.is_some_and(|it| !it.objects.contains_key(&node_path(host)));
+            self.machine(host).refuses_etcd = has_no_node;
+        }
+        self.machine(host).refuses_etcd
     }
 
     /// Registers Nodes of kubelets that have just started, and tells who is ready.

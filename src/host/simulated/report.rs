@@ -37,6 +37,9 @@ pub(super) fn report(world: &mut World, host: &str) -> Report {
         return report;
     }
     answers_of_etcd(world, &machine, &mut report);
+    if machine.refuses_etcd {
+        report.refused = Some(format!("etcd-{host} no set of running pods found"));
+    }
     report
 }
 

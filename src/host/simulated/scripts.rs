@@ -134,12 +134,16 @@ pub(super) fn run(
             done
         }
         "control-plane-node-again" => {
-            let _ = world.systemctl(host, "restart", "kubelet", now);
+            let _ = start_kubelet(world, host);
             match kubeadm::mark_node(world, host) {
                 End::Done => done,
                 End::Waits(why) | End::Fails(why) => Ok((1, String::new(), why)),
             }
         }
+        "kubelet-start" => Ok(match start_kubelet(world, host) {
+            Ok(()) => (0, String::new(), String::new()),
+            Err(why) => (1, String::new(), why),
+        }),
         "kubeconfig-fetch" => Ok(kubeconfig(machine)),
         "control-plane-candidates" => Ok(candidates::make(world, host)),
         "control-plane-certificate" => Ok(candidates::replace_certificate(world, host)),
@@ -161,6 +165,16 @@ pub(super) fn run(
             .or_else(|| restore::run(world, host, script))
             .map_or_else(|| unknown(&format!("script `{name}`")), Ok),
     }
+}
+
+/// Starts kubelet, and again while it refuses etcd.
+fn start_kubelet(world: &mut World, host: &str) -> Result<(), String> {
+    let now = world.now;
+    world.systemctl(host, "restart", "kubelet", now)?;
+    if world.machine(host).refuses_etcd {
+        world.systemctl(host, "restart", "kubelet", now)?;
+    }
+    Ok(())
 }
 
 /// Runs a program.

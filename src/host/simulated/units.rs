@@ -24,7 +24,7 @@ pub(super) fn short(unit: &str) -> &str {
 
 impl World {
     /// `systemctl VERB UNIT`; what it says when it fails.
-    pub(super) fn systemctl(
+    pub fn systemctl(
         &mut self,
         host: &str,
         verb: &str,

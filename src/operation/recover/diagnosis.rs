@@ -213,7 +213,7 @@ impl Site<'_> {
         for own in &self.plane.masters {
             match MasterState::of(own, self.plane) {
                 MasterState::Joined => {}
-                MasterState::Settling(Settling::NodeGone)
+                MasterState::Settling(Settling::NodeGone | Settling::Refused(_))
                 | MasterState::Bare
                 | MasterState::HalfJoined(_)
                 | MasterState::Wiped(_) => rejoin.push(own.node.name.clone()),
@@ -468,7 +468,7 @@ fn seat_in_words(state: &SeatState) -> String {
 fn settling(what: &Settling) -> String {
     match what {
         Settling::Job(job) => format!("{job} runs"),
-        Settling::Pods(why) => why.clone(),
+        Settling::Pods(why) | Settling::Refused(why) => why.clone(),
         Settling::NodeGone => "its Node is gone".to_owned(),
     }
 }
