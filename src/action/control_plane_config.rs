@@ -12,13 +12,14 @@ use camino::Utf8Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::control_plane_whole::whole;
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::candidates::{self, Candidates, Source, Turn};
 use crate::cluster::join::{Token, extras};
 use crate::cluster::kubelet;
-use crate::cluster::plane::{Plane, ailment};
+use crate::cluster::plane::Plane;
 use crate::cluster::report;
-use crate::cluster::survey::{self, Look};
+use crate::cluster::survey;
 use crate::host::command::{Command, Script};
 use crate::host::probe::Probe;
 use crate::inventory::Role;
@@ -27,9 +28,6 @@ const CONFIG: &str = "/etc/kubernetes/quorate/cluster.yaml";
 
 /// How long one of kubeadm's phases, or kubelet's restart of one component, may take.
 const STEP: Duration = Duration::from_secs(180);
-
-/// How long the control plane may take to be whole again after a component was replaced.
-const WHOLE: Duration = Duration::from_secs(180);
 
 /// Brings the control plane of a master in line with the shared configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -67,6 +65,7 @@ impl Action for ControlPlaneConfig {
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
+        // Nothing is restarted before the control plane is whole, or two members would be away at once.
         whole(effect).await?;
         let candidates = make(effect).await?;
         if !candidates.names.is_empty() {
@@ -148,26 +147,6 @@ async fn healthy(effect: &Effect<'_>, component: &str) -> Result<(), ActionError
         "kube-scheduler" => run(effect, candidates::healthy(10259)).await.map(drop),
         _ => whole(effect).await,
     }
-}
-
-/// Waits until this master serves and every etcd member is a healthy voter: nothing is restarted before, and nothing else
-/// after, or two members would be away at once.
-async fn whole(effect: &Effect<'_>) -> Result<(), ActionError> {
-    survey::until(
-        effect,
-        "the control plane to be whole",
-        WHOLE,
-        |plane, own| {
-            let ailing = own.filter(|own| !own.is_living()).map(ailment);
-            let all: Vec<String> = plane.troubles().into_iter().chain(ailing).collect();
-            Ok(if all.is_empty() {
-                Look::Done(())
-            } else {
-                Look::NotYet(all.join("; "))
-            })
-        },
-    )
-    .await
 }
 
 /// Whether the other masters all have this configuration already.

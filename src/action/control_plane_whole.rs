@@ -44,23 +44,32 @@ impl Action for ControlPlaneWhole {
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
-        loop {
-            let what = "the control plane to be whole";
-            let is_refused = survey::until(effect, what, WHOLE, |plane, own| {
-                let troubles = troubles(plane, own);
-                Ok(if troubles.is_empty() {
-                    Look::Done(false)
-                } else if own.is_some_and(|own| own.report.refused.is_some()) {
-                    Look::Done(true)
-                } else {
-                    Look::NotYet(troubles.join("; "))
-                })
-            });
-            if !is_refused.await? {
-                return Ok(());
-            }
-            kubelet::start(effect).await?;
+        whole(effect).await
+    }
+}
+
+/// Waits until every etcd member is a healthy voter and this master serves; a kubelet that refuses its static pods is started
+/// again.
+///
+/// # Errors
+/// It is not so within four minutes.
+pub(super) async fn whole(effect: &Effect<'_>) -> Result<(), ActionError> {
+    loop {
+        let what = "the control plane to be whole";
+        let is_refused = survey::until(effect, what, WHOLE, |plane, own| {
+            let troubles = troubles(plane, own);
+            Ok(if troubles.is_empty() {
+                Look::Done(false)
+            } else if own.is_some_and(|own| own.report.refused.is_some()) {
+                Look::Done(true)
+            } else {
+                Look::NotYet(troubles.join("; "))
+            })
+        });
+        if !is_refused.await? {
+            return Ok(());
         }
+        kubelet::start(effect).await?;
     }
 }
 

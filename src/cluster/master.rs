@@ -259,7 +259,7 @@ mod tests {
             ..joined(3, &all)
         };
         let bare = Report::default;
-        let cases = [
+        let cases = vec![
             ("nothing on it", two(), bare(), "bare"),
             (
                 "only the CAs were copied",

@@ -34,6 +34,7 @@ pub(crate) fn joined(number: u64, members: &[u64]) -> Report {
         etcd_members: list(&members.iter().map(|id| started(*id)).collect::<Vec<_>>()),
         etcd_health: Answer::Http(200, r#"{"health":"true"}"#.to_owned()),
         etcd_left: BTreeSet::new(),
+        refused: None,
     }
 }
 

@@ -28,24 +28,14 @@ from_old_data() {
     cp -a $etcd/quorate-old-$(setting token) $etcd/quorate-new/member
     export address=$(setting address)
     unshare --mount --net sh -euc '
-ip link set lo up
+eval "$scratch"
 mount --bind $etcd $root/var/lib/etcd
-etcdctl() { chroot $root /usr/local/bin/etcdctl --endpoints=http://127.0.0.1:2379 --command-timeout=10s "$@"; }
 chroot $root /usr/local/bin/etcd --force-new-cluster --name $name --data-dir /var/lib/etcd/quorate-new --log-outputs stderr \
-    --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls https://$address:2379 \
+    --listen-client-urls $url --advertise-client-urls https://$address:2379 \
     --listen-peer-urls http://127.0.0.1:2380 >$d/forced.log 2>&1 7>&- &
 pid=$!
 trap "kill -9 $pid 2>/dev/null || true" EXIT
-tries=0
-until etcdctl endpoint health >/dev/null 2>&1; do
-    tries=$((tries + 1))
-    if ! kill -0 $pid 2>/dev/null || [ $tries -gt 240 ]; then
-        tail -n 15 $d/forced.log >&2
-        echo "etcd does not serve its old data as a cluster of one" >&2
-        exit 1
-    fi
-    sleep 0.5
-done
+serves "etcd does not serve its old data as a cluster of one" $d/forced.log
 members=$(etcdctl member list | wc -l)
 [ "$members" = 1 ] || { echo "etcd still has $members members" >&2; exit 1; }
 kill -TERM $pid

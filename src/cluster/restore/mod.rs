@@ -258,6 +258,7 @@ pub fn stage_script(stage: Stage) -> Script {
     if stage == Stage::Restored {
         let body = concat!(
             include_str!("../snapshot/image.sh"),
+            include_str!("../snapshot/scratch.sh"),
             include_str!("data.sh")
         );
         return Script::new("restore-data", body);

@@ -34,9 +34,17 @@ const ATTEMPTS: u32 = 3;
 pub const PATH: &str = "/var/lib/quorate/snapshot/snapshot.db";
 
 const SAVE: &str = concat!(include_str!("image.sh"), include_str!("save.sh"));
-const TRIAL: &str = concat!(include_str!("image.sh"), include_str!("trial.sh"));
+const TRIAL: &str = concat!(
+    include_str!("image.sh"),
+    include_str!("scratch.sh"),
+    include_str!("trial.sh")
+);
 const SAVE_EXTERNAL: &str = concat!(include_str!("external.sh"), include_str!("save.sh"));
-const TRIAL_EXTERNAL: &str = concat!(include_str!("external.sh"), include_str!("trial.sh"));
+const TRIAL_EXTERNAL: &str = concat!(
+    include_str!("external.sh"),
+    include_str!("scratch.sh"),
+    include_str!("trial.sh")
+);
 
 /// Saving and trying, with the programs that the host's etcd runs from: its image's, or its own.
 fn bodies(host: &Host) -> [&'static str; 2] {

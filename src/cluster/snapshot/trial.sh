@@ -7,10 +7,8 @@ memory=$(( $(stat -c %s "$file") * 3 / 1048576 + 512 ))M
 export work name revision
 cat >$work/trial <<'INNER'
 set -eu
-ip link set lo up
+eval "$scratch"
 mount --bind $work $root/snapshot
-url=http://127.0.0.1:2379
-etcdctl() { chroot $root /usr/local/bin/etcdctl --endpoints=$url --command-timeout=120s "$@"; }
 rm -rf $work/scratch
 chroot $root $utility snapshot restore /snapshot/$name --data-dir /snapshot/scratch --name scratch \
     --initial-cluster scratch=http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 >&2
@@ -19,16 +17,7 @@ chroot $root /usr/local/bin/etcd --name scratch --data-dir /snapshot/scratch --l
     --listen-peer-urls http://127.0.0.1:2380 >$work/scratch.log 2>&1 7>&- &
 pid=$!
 trap 'kill -9 $pid 2>/dev/null; rm -rf $work/scratch' EXIT
-tries=0
-until etcdctl endpoint health >/dev/null 2>&1; do
-    tries=$((tries + 1))
-    if ! kill -0 $pid 2>/dev/null || [ $tries -gt 120 ]; then
-        tail -n 15 $work/scratch.log >&2
-        echo "the scratch etcd does not serve" >&2
-        exit 1
-    fi
-    sleep 0.5
-done
+serves "the scratch etcd does not serve" $work/scratch.log
 echo "hash $(etcdctl endpoint hashkv --rev=$revision -w json)"
 echo "count $(etcdctl get "" --from-key --keys-only --limit=1 --rev=$revision -w json)"
 INNER

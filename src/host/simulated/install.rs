@@ -43,21 +43,20 @@ fn unpack_kubernetes(world: &mut World, work: &Work) -> End {
     if !world.lists_kubernetes(&work.host) {
         return End::Fails("E: Unable to locate package kubeadm".to_owned());
     }
-    let machine = world.machine(&work.host);
-    machine.is_dpkg_interrupted = true;
-    let release = work.arguments.first().cloned().unwrap_or_default();
-    for name in work.arguments.iter().skip(1) {
-        machine.unpack(name, &format!("{release}-1.1"));
-    }
-    End::Done
+    unpack_release(world, work, "1.1")
 }
 
 fn unpack_etcd(world: &mut World, work: &Work) -> End {
+    unpack_release(world, work, "4+b4")
+}
+
+/// Unpacks packages of the release that is the first argument.
+fn unpack_release(world: &mut World, work: &Work, revision: &str) -> End {
     let machine = world.machine(&work.host);
     machine.is_dpkg_interrupted = true;
     let release = work.arguments.first().cloned().unwrap_or_default();
     for name in work.arguments.iter().skip(1) {
-        machine.unpack(name, &format!("{release}-4+b4"));
+        machine.unpack(name, &format!("{release}-{revision}"));
     }
     End::Done
 }
