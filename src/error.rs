@@ -104,6 +104,8 @@ pub enum Error {
         operation: &'static str,
         /// What it said.
         why: String,
+        /// The operation's own exit code.
+        code: u8,
     },
     /// A rehearsal broke a promise; already shown.
     #[error("{} of the rehearsal broke a promise", count(*broken, "case"))]
@@ -178,10 +180,11 @@ impl Error {
             | Self::Read { .. }
             | Self::Engine(_)
             | Self::Failed { .. }
-            | Self::Rehearsal { .. }
             | Self::Broken { .. }
             | Self::Judge { .. } => 6,
-            Self::Degraded { code, .. } | Self::Exec { code, .. } => *code,
+            Self::Degraded { code, .. }
+            | Self::Exec { code, .. }
+            | Self::Rehearsal { code, .. } => *code,
             Self::Pending => 8,
             Self::Interrupted => 130,
         }

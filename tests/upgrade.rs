@@ -160,7 +160,7 @@ fn refusal(change: impl Fn(&mut quorate::host::simulated::world::World)) -> Stri
     let changes: Vec<&str> = changes.map(|call| call.what.as_str()).collect();
     assert_eq!(changes, Vec::<&str>::new(), "a refusal changes nothing");
     match run.end {
-        End::Failed(why) => why,
+        End::Failed { why, .. } => why,
         other => panic!("it was not refused: {other:?}"),
     }
 }
@@ -259,7 +259,7 @@ fn what_others_do_meanwhile_stops_it_and_is_not_undone() {
         assert_eq!(outcome.runs.len(), 2);
         let first = outcome.runs.first().map(|run| &run.end);
         assert!(
-            matches!(first, Some(End::Failed(why)) if why.contains(says)),
+            matches!(first, Some(End::Failed { why, .. }) if why.contains(says)),
             "{first:?}"
         );
     }

@@ -238,6 +238,7 @@ async fn add(effect: &Effect<'_>) -> Result<(), ActionError> {
             Step::Keep(beginning) => {
                 let keep = Command::script(etcd_unit::keep()).stdin(beginning.to_string());
                 effect.host.succeed(&keep).await?;
+                open(effect).await?;
             }
         }
         if since.elapsed() > IN_SYNC {
@@ -366,6 +367,12 @@ async fn configure(effect: &Effect<'_>, fleet: &super::Fleet) -> Result<(), Acti
         ..Wanted::public(CONFIG, content)
     };
     Ok(effect.host.transport.write(&[file.into_remote()]).await?)
+}
+
+/// Lets clients reach a member that has a vote now.
+async fn open(effect: &Effect<'_>) -> Result<(), ActionError> {
+    configure(effect, &survey::survey(effect).await?).await?;
+    restart(effect).await
 }
 
 /// Asks a healthy member other than that one; what it answers shows in the next reading.

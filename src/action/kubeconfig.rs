@@ -13,9 +13,11 @@ use crate::cluster::report;
 use crate::host::command::{Command, Script};
 use crate::host::error::HostError;
 use crate::host::probe::Probe;
+use crate::inventory::Inventory;
 use crate::state;
 
-const ADMIN: &str = "/etc/kubernetes/admin.conf";
+/// The administrator's kubeconfig on a master.
+pub const ADMIN_CONF: &str = "/etc/kubernetes/admin.conf";
 
 /// Begins the line that tells where the file came from.
 const ORIGIN: &str = "# quorate: ";
@@ -38,6 +40,17 @@ pub struct Kubeconfig {}
 #[must_use]
 pub fn local_path(cluster: &str) -> Utf8PathBuf {
     state::cluster_dir(cluster).join("kubeconfig")
+}
+
+/// What is kept of a master's `admin.conf`, whose SHA-256 is `digest`: with the virtual IP as its server.
+#[must_use]
+pub fn kept_kubeconfig(inventory: &Inventory, master: &str, digest: &str, config: &str) -> String {
+    let origin = Origin {
+        master: master.to_owned(),
+        digest: digest.to_owned(),
+        server: server(inventory),
+    };
+    format!("{}{}", origin.line(), with_server(config, &origin.server))
 }
 
 /// Where a kubeconfig came from.
@@ -67,7 +80,7 @@ impl Origin {
 impl Action for Kubeconfig {
     fn probes(&self, cx: &Context<'_>) -> Vec<Probe> {
         let mut probes = report::probes(cx.node);
-        probes.push(Probe::Digest(ADMIN.into()));
+        probes.push(Probe::Digest(ADMIN_CONF.into()));
         probes
     }
 
@@ -87,12 +100,7 @@ impl Action for Kubeconfig {
         let command = Command::script(Script::new("kubeconfig-fetch", FETCH));
         let output = effect.host.succeed(&command).await?.text();
         let (digest, config) = output.split_once('\n').unwrap_or_default();
-        let origin = Origin {
-            master: effect.cx.node.name.clone(),
-            digest: digest.to_owned(),
-            server: server(&effect.cx),
-        };
-        let text = format!("{}{}", origin.line(), with_server(config, &origin.server));
+        let text = kept_kubeconfig(effect.cx.inventory, &effect.cx.node.name, digest, config);
         let path = local_path(&effect.cx.inventory.name);
         state::write_private(&path, text.as_bytes()).map_err(|error| HostError::Garbled {
             host: "this computer".to_owned(),
@@ -108,7 +116,7 @@ impl Action for Kubeconfig {
 fn judge(cx: &Context<'_>, held: Option<&Origin>, path: &Utf8Path) -> Check {
     let plane = Plane::read(cx.inventory, cx.fleet);
     let first = plane.living().chain(&plane.masters).next();
-    let held = held.filter(|origin| origin.server == server(cx));
+    let held = held.filter(|origin| origin.server == server(cx.inventory));
     let source = held.and_then(|origin| {
         plane
             .living()
@@ -133,14 +141,14 @@ fn judge(cx: &Context<'_>, held: Option<&Origin>, path: &Utf8Path) -> Check {
 fn digest(cx: &Context<'_>, master: &Member<'_>) -> Option<String> {
     cx.fleet
         .of(&master.node.name)
-        .file(Utf8Path::new(ADMIN))
+        .file(Utf8Path::new(ADMIN_CONF))
         .ok()?
         .present()?
         .sha256()
 }
 
-fn server(cx: &Context<'_>) -> String {
-    format!("https://{}", cx.inventory.control_plane_endpoint())
+fn server(inventory: &Inventory) -> String {
+    format!("https://{}", inventory.control_plane_endpoint())
 }
 
 /// The same file with that server, whichever the master itself uses.
@@ -173,7 +181,7 @@ mod tests {
                 name,
                 Readings::default()
                     .with_script(script, 0, &text)
-                    .with_file(ADMIN, admin),
+                    .with_file(ADMIN_CONF, admin),
             );
         }
         world

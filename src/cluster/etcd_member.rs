@@ -153,6 +153,12 @@ impl Beginning {
         let marks = [JOINING, MEMBERSHIP];
         marks.into_iter().find_map(|mark| read_mark(readings, mark))
     }
+
+    /// Whether the host's member joins and is not known to be a voter.
+    #[must_use]
+    pub fn is_under_way(readings: &Readings) -> bool {
+        read_mark(readings, JOINING).is_some()
+    }
 }
 
 fn entry(name: &str, url: &str) -> String {

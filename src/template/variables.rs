@@ -68,6 +68,8 @@ pub struct Variables<'a> {
     pub etcd_member: Option<EtcdMember>,
     /// How the host's member of an external etcd begins; with all members of the inventory if nothing was read.
     pub etcd_beginning: Beginning,
+    /// Whether it joins and has no vote yet.
+    pub etcd_joins: bool,
     /// Where the clients of an external etcd, the apiservers, have their certificate.
     pub etcd_client: EtcdClient,
     /// Phases of kubeadm to skip.
@@ -153,6 +155,7 @@ impl<'a> Variables<'a> {
             etcd_members: etcd_members(inventory),
             etcd_beginning: Beginning::read(cx.facts())
                 .unwrap_or_else(|| Beginning::new(inventory)),
+            etcd_joins: Beginning::is_under_way(cx.facts()),
             etcd_client: EtcdClient::FILES,
             skip_phases: SkipPhases::of(&inventory.kubeadm.skip_phases),
             ignore_errors: kubeadm::ignored_in_configuration(inventory),

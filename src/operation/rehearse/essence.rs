@@ -81,6 +81,7 @@ fn is_kept(path: &str) -> bool {
         "/var/lib/quorate/recovered/",
         "/var/lib/quorate/restored/",
         "/var/lib/quorate/restore/",
+        "/etc/kubernetes/quorate/parked/",
         "/var/lib/etcd/quorate-old-",
     ];
     places.iter().any(|place| path.starts_with(place))

@@ -2,24 +2,28 @@
 //!
 //! They are read as every command reads them, in one round trip each, and nothing is changed. What the model cannot show as
 //! the real ones do is told before anything is rehearsed: the same judging of both must come to the same. The operator's
-//! computer is a blank one, so a kubeconfig that it keeps is fetched again.
+//! computer keeps the cluster's kubeconfig, if there is a cluster, and nothing else.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use camino::Utf8Path;
+
+use super::computer::Computer;
 use super::operation::{Operation, next_patch};
 use super::stage::{Stage, with_clock};
-use crate::action::{Fleet, Scope};
+use crate::action::{ADMIN_CONF, Fleet, Scope, kept_kubeconfig};
 use crate::engine::chain;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
 use crate::error::Error;
 use crate::host::simulated::world::World;
-use crate::inventory::Node;
+use crate::inventory::{Node, Role};
 use crate::operation::Session;
 use crate::operation::forecast::forecast;
 use crate::operation::upgrade::gates;
 use crate::report::eprintln;
+use crate::text::sha256;
 
 /// Reads every host that answers.
 pub async fn read(session: &Session) -> Result<Fleet, Error> {
@@ -63,6 +67,23 @@ pub(super) fn world(session: &Session, fleet: &Fleet) -> World {
     world
 }
 
+/// The operator's computer, as it is after the cluster was provisioned.
+pub(super) fn computer(session: &Session, world: &World) -> Computer {
+    let inventory = &session.inventory;
+    let mut masters = inventory.with_role(Role::Master);
+    let kept = masters.find_map(|master| {
+        let machine = world.machines.get(&master.name)?;
+        let file = machine.files.get(ADMIN_CONF)?;
+        let (digest, text) = (
+            sha256(&file.content),
+            String::from_utf8_lossy(&file.content),
+        );
+        Some(kept_kubeconfig(inventory, &master.name, &digest, &text))
+    });
+    let path = Utf8Path::new(&inventory.name).join("kubeconfig");
+    kept.map_or_else(Computer::default, |kept| Computer::keeping(path, kept))
+}
+
 /// What `provision` would find to do on the real hosts but not on those of the rehearsal, and the other way round.
 pub fn differences(session: &Session, real: &Fleet) -> Result<Vec<String>, Error> {
     let names = session.inventory.nodes.iter().map(|node| node.name.clone());
@@ -71,7 +92,9 @@ pub fn differences(session: &Session, real: &Fleet) -> Result<Vec<String>, Error
     let mut stage = Stage::new(session.clone(), operation)?;
     stage.begin(world(session, real));
     let simulated = with_clock(read(&stage.session))?;
-    let (real, simulated) = (to_do(session, real)?, to_do(session, &simulated)?);
+    // Both by a computer that keeps nothing: each has a kubeconfig of its own.
+    let judged = |fleet| with_clock(stage.at_computer(async move { to_do(session, fleet) }));
+    let (real, simulated) = (judged(real)?, judged(&simulated)?);
     let line = |what: &str, task: &String| format!("only {what} hosts: {task}");
     let only_real = real
         .difference(&simulated)

@@ -101,8 +101,9 @@ pub fn from_live(
             "warning: this is not as on the real hosts: {line}"
         ));
     }
-    let begins = (live::world(session, fleet), Computer::default());
-    Reference::beginning_with(stage, operation, begins)
+    let world = live::world(session, fleet);
+    let computer = live::computer(session, &world);
+    Reference::beginning_with(stage, operation, (world, computer))
 }
 
 fn no_operation(name: &str) -> Error {

@@ -28,8 +28,13 @@ pub enum End {
         /// Tasks that held already.
         unchanged: usize,
     },
-    /// It ended with this error.
-    Failed(String),
+    /// It ended with an error.
+    Failed {
+        /// What it said.
+        why: String,
+        /// Its exit code.
+        code: u8,
+    },
     /// The operator's process died in it.
     Died,
 }
@@ -163,7 +168,10 @@ impl Stage {
         let calls = first_call..self.simulation().world().calls.len();
         let end = match end {
             Some(Ok(())) => done(&heard),
-            Some(Err(error)) => End::Failed(told(&error, &heard)),
+            Some(Err(error)) => End::Failed {
+                why: told(&error, &heard),
+                code: error.code(),
+            },
             None => End::Died,
         };
         Run { end, heard, calls }
@@ -176,6 +184,7 @@ impl Stage {
             let never = |_| Error::Rehearsal {
                 operation: operation.name,
                 why: "it never ends".to_owned(),
+                code: 6,
             };
             tokio::time::timeout(NEVER, work).await.map_err(never)?
         })

@@ -115,7 +115,7 @@ pub(super) fn end(end: &End) -> String {
             unchanged,
         } => format!("nothing to change: all {} hold", count(*unchanged, "task")),
         End::Done { changed, unchanged } => format!("{changed} changed, {unchanged} held already"),
-        End::Failed(why) => format!("ended: {why}"),
+        End::Failed { why, .. } => format!("ended: {why}"),
         End::Died => "ended: the operator's process died".to_owned(),
     }
 }

@@ -117,13 +117,15 @@ fn beginning(stage: &mut Stage, operation: &Operation) -> Result<(World, Compute
 fn refuse_failed(operation: &Operation, run: &Run) -> Result<(), Error> {
     match &run.end {
         End::Done { .. } => Ok(()),
-        End::Failed(why) => Err(Error::Rehearsal {
+        End::Failed { why, code } => Err(Error::Rehearsal {
             operation: operation.name,
             why: why.clone(),
+            code: *code,
         }),
         End::Died => Err(Error::Rehearsal {
             operation: operation.name,
             why: "its operator died".to_owned(),
+            code: 6,
         }),
     }
 }
