@@ -120,12 +120,8 @@ impl Action for ControlPlaneJoin {
                     kubelet::start(effect).await?;
                 }
                 MasterState::Settling(Settling::Pods(_)) => return settle(effect).await,
-                MasterState::Wiped(_) => {
-                    park(effect).await?;
-                    clean_and_join(effect, own).await?;
-                }
-                MasterState::Bare | MasterState::HalfJoined(_) => {
-                    clean_and_join(effect, own).await?;
+                MasterState::Bare | MasterState::HalfJoined(_) | MasterState::Wiped(_) => {
+                    clean_and_join(effect, own, &state).await?;
                 }
             }
         }
@@ -193,9 +189,22 @@ fn foreign(cx: &Context<'_>, why: String) -> ActionError {
 }
 
 /// Cleans what earlier attempts left, waits until etcd is whole, joins, and waits until the new member is.
-async fn clean_and_join(effect: &Effect<'_>, own: &Member<'_>) -> Result<(), ActionError> {
+///
+/// Nothing is touched before the others are seen to have a quorum and this host is seen to be in the same state then: what was
+/// read while one of them did not answer may take a member of the cluster for a stranger. In another state, nothing is done.
+async fn clean_and_join(
+    effect: &Effect<'_>,
+    own: &Member<'_>,
+    state: &MasterState,
+) -> Result<(), ActionError> {
     if effect.cx.inventory.etcd == EtcdTopology::Stacked {
-        let cluster = living_without_us(effect).await?;
+        let (cluster, state_now) = living_without_us(effect).await?;
+        if state_now != *state {
+            return Ok(());
+        }
+        if matches!(state, MasterState::Wiped(_)) {
+            park(effect).await?;
+        }
         if let Some(member) = cluster.members.at(effect.cx.node.address) {
             remove_member(effect, &cluster, member).await?;
         }
@@ -217,32 +226,29 @@ async fn clean_and_join(effect: &Effect<'_>, own: &Member<'_>) -> Result<(), Act
     settle(effect).await
 }
 
-/// The cluster that this host is to join: one that has a quorum in the eyes of another master.
-async fn living_without_us(effect: &Effect<'_>) -> Result<Cluster, ActionError> {
-    let own = effect.cx.node;
-    survey::until(
-        effect,
-        "a living etcd on another master",
-        SETTLES,
-        |plane, _| {
-            let is_other = |member: &MemberId, cluster: &Cluster| {
-                cluster
-                    .members
-                    .with_id(*member)
-                    .is_some_and(|member| !member.is_at(own.address))
-            };
-            Ok(match plane.etcd() {
-                Etcd::Living(cluster)
-                    if cluster.healthy.iter().any(|id| is_other(id, &cluster)) =>
-                {
-                    Look::Done(cluster)
-                }
-                Etcd::Living(_) => Look::NotYet(format!("only {} answers", own.name)),
-                Etcd::NoQuorum(cluster) => return Err(no_quorum(effect, &cluster)),
-                Etcd::Silent => Look::NotYet("no etcd member answers".to_owned()),
-            })
-        },
-    )
+/// The cluster that this host is to join, one that has a quorum in the eyes of another master, and the state in which this host
+/// is beside it.
+async fn living_without_us(effect: &Effect<'_>) -> Result<(Cluster, MasterState), ActionError> {
+    let node = effect.cx.node;
+    let is_other = |member: &MemberId, cluster: &Cluster| {
+        let member = cluster.members.with_id(*member);
+        member.is_some_and(|member| !member.is_at(node.address))
+    };
+    let what = "a living etcd on another master";
+    survey::until(effect, what, SETTLES, |plane, own| {
+        let Some(own) = own else {
+            return Ok(Look::NotYet("it was not read".to_owned()));
+        };
+        Ok(match plane.etcd() {
+            Etcd::Living(cluster) if cluster.healthy.iter().any(|id| is_other(id, &cluster)) => {
+                let state = MasterState::of(own, plane);
+                Look::Done((cluster, state))
+            }
+            Etcd::Living(_) => Look::NotYet(format!("only {} answers", node.name)),
+            Etcd::NoQuorum(cluster) => return Err(no_quorum(effect, &cluster)),
+            Etcd::Silent => Look::NotYet("no etcd member answers".to_owned()),
+        })
+    })
     .await
 }
 
@@ -408,7 +414,7 @@ for manifest in /etc/kubernetes/manifests/*.yaml; do
 done
 "#;
 
-/// Takes the static pods away, at once: they must not found a second cluster on an empty data directory.
+/// Takes the static pods away: they must not found a second cluster on an empty data directory.
 async fn park(effect: &Effect<'_>) -> Result<(), ActionError> {
     (effect.note)(format!(
         "found {} without its etcd data: its static pods are stopped, their manifests lie in /etc/kubernetes/quorate/parked",

@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long a pod may take to end after it was deleted against its budget, its grace period included.
 const FORCED: Duration = Duration::from_secs(5 * 60);
 
+/// How often a Node may have changed between being read and being cordoned.
+const CONFLICTS: usize = 8;
+
 /// Cordons a Node whose kubelet is to be replaced and evicts its pods, but for static ones and those of DaemonSets.
 ///
 /// The cordon carries the run's id in an annotation: only such a cordon is taken back. Data in `emptyDir` volumes goes with
@@ -111,26 +114,36 @@ impl Action for NodeDrain {
     }
 }
 
+/// Cordons the Node unless somebody else has. kubelet changes its Node every few seconds: then it is looked at again.
 async fn cordon(effect: &Effect<'_>) -> Result<(), ActionError> {
     let fleet = survey::survey(effect).await?;
     let plane = Plane::read(effect.cx.inventory, &fleet);
     let master = survey::any(effect, &plane)?;
     let name = &effect.cx.node.name;
     let path = format!("/api/v1/nodes/{name}");
-    let object = api::succeed(master, &path, Request::Get, 200).await?;
-    let is_somebodys = |object: &NodeObject| object.is_cordoned && object.cordoned_by.is_none();
-    if NodeObject::parse(&object.body)
-        .as_ref()
-        .is_some_and(is_somebodys)
-    {
-        return Err(ActionError::Unsafe {
-            why: format!("somebody has cordoned {name} since this run began"),
-            help: "a cordon that quorate took over would be undone in the end: ask who cordoned it, uncordon it, then run the same again".to_owned(),
-        });
+    for _ in 0..CONFLICTS {
+        let object = api::succeed(master, &path, Request::Get, 200).await?;
+        let Some(object) = NodeObject::parse(&object.body) else {
+            break;
+        };
+        if object.is_cordoned && object.cordoned_by.is_none() {
+            return Err(ActionError::Unsafe {
+                why: format!("somebody has cordoned {name} since this run began"),
+                help: "a cordon that quorate took over would be undone in the end: ask who cordoned it, uncordon it, then run the same again".to_owned(),
+            });
+        }
+        let patch = node::cordon(&effect.run.to_string(), &object);
+        let response = api::succeed(master, &path, Request::MergePatch(&patch), 409).await?;
+        if response.code != 409 {
+            return Ok(());
+        }
     }
-    let patch = node::cordon(&effect.run.to_string());
-    api::succeed(master, &path, Request::MergePatch(&patch), 200).await?;
-    Ok(())
+    Err(ActionError::Unsafe {
+        why: format!("the Node {name} changes faster than it can be cordoned"),
+        help: format!(
+            "find out who changes it (`kubectl get node {name} --watch`), then run the same again"
+        ),
+    })
 }
 
 /// A drain under way.

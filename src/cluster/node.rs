@@ -158,10 +158,14 @@ impl NodeObject {
     }
 }
 
-/// What cordons a Node, and says which run did, in one change: a merge patch.
+/// What cordons a Node as it was read, and says which run did, in one change: a merge patch. The apiserver refuses it (409) if
+/// the Node has changed since, so that a cordon of somebody's from in between is not taken for ours.
 #[must_use]
-pub fn cordon(run: &str) -> Value {
-    json!({ "metadata": { "annotations": { (CORDONED_BY): run } }, "spec": { "unschedulable": true } })
+pub fn cordon(run: &str, node: &NodeObject) -> Value {
+    json!({
+        "metadata": { "resourceVersion": node.resource_version, "annotations": { (CORDONED_BY): run } },
+        "spec": { "unschedulable": true },
+    })
 }
 
 /// What takes a cordon of quorate back: a merge patch.

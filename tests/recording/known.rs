@@ -64,6 +64,16 @@ pub const KNOWN: &[(&str, Shows, &str)] = &[
         "the pods of CoreDNS are not modelled; a drain is shown with a deployment in the tests of upgrades",
     ),
     (
+        "upgrade | 1 upgrade 3.5@master* | task 3.5@master*",
+        Sometimes,
+        "so a master that they were scheduled to has no pods to be drained of",
+    ),
+    (
+        "upgrade | 1 upgrade 3.5@master* | master* | calls",
+        Sometimes,
+        "and none is evicted from it",
+    ),
+    (
         "upgrade | *DaemonSet/kube-proxy Daemon/*",
         Sometimes,
         "a real DaemonSet takes its pods to a new image one after the other, the model's all at once",
@@ -79,7 +89,7 @@ pub const KNOWN: &[(&str, Shows, &str)] = &[
         "and none is evicted from it",
     ),
     (
-        "upgrade | * | script kubernetes-release * /said/pods/kube-*-master* Static",
+        "upgrade | * | script kubernetes-release * /said/pods/*-master* Static",
         Sometimes,
         "kubelet 1.20 may show a static pod to the apiserver minutes after it runs, the model at once",
     ),
@@ -94,7 +104,7 @@ pub const KNOWN: &[(&str, Shows, &str)] = &[
         "kubeadm's Job that tries whether pods start is gone after a while",
     ),
     (
-        "upgrade | 1 upgrade 3.4@master* /said/readyz",
+        "upgrade | 1 upgrade 3.*@master* /said/readyz",
         Sometimes,
         "an apiserver that has just started says 500 for some seconds",
     ),

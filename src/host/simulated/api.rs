@@ -94,6 +94,9 @@ impl World {
             }
             ("PATCH", Some(patch)) => {
                 let mut object = objects.get(path).cloned().unwrap_or_else(|| json!({}));
+                if is_of_another_version(&patch, &object) {
+                    return failure(409, "the object has been modified");
+                }
                 merge(&mut object, &stored(patch));
                 let object = versioned(object, number);
                 objects.insert(path.to_owned(), object.clone());
@@ -164,6 +167,12 @@ fn stored(mut object: Value) -> Value {
 fn versioned(mut object: Value, number: u64) -> Value {
     object["metadata"]["resourceVersion"] = json!(number.to_string());
     object
+}
+
+/// Whether a patch is for an object as it is not any more.
+fn is_of_another_version(patch: &Value, object: &Value) -> bool {
+    let version = |of: &Value| of.pointer("/metadata/resourceVersion").cloned();
+    version(patch).is_some_and(|wanted| version(object) != Some(wanted))
 }
 
 /// RFC 7386.

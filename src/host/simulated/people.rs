@@ -17,9 +17,11 @@ const BUDGET: &str = "/apis/policy/v1/poddisruptionbudgets/somebodys";
 impl World {
     /// Somebody cordons a Node, if it is not cordoned yet.
     pub fn cordon_by_hand(&mut self, node: &str) {
+        let number = self.number();
         let object = self.node_mut(node);
         if let Some(object) = object.filter(|object| !is_cordoned(object)) {
             object["spec"]["unschedulable"] = json!(true);
+            object["metadata"]["resourceVersion"] = json!(number.to_string());
         }
         self.settle();
     }

@@ -18,6 +18,9 @@ use crate::{report, state};
 /// No operation takes as long on the simulated clock: one that still runs waits for something that does not come.
 const NEVER: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// The exit code of an operation that was refused before it changed anything.
+const REFUSED: u8 = 5;
+
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
@@ -154,16 +157,15 @@ impl Stage {
             self.operator(operation).await
         };
         let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
-        let end = tokio::select! {
+        let (end, other) = tokio::select! {
             biased;
             end = &mut first => {
-                if comes.is_cancelled() {
-                    second.await;
-                }
-                end
+                let other = if comes.is_cancelled() { Some(second.await) } else { None };
+                (end, other)
             }
-            _ = &mut second => first.await,
+            other = &mut second => (first.await, Some(other)),
         };
+        let end = both(end, other);
         let heard = self.rehearsal.heard.take();
         let calls = first_call..self.simulation().world().calls.len();
         let end = match end {
@@ -260,4 +262,20 @@ pub fn with_clock<F: Future>(future: F) -> F::Output {
         .build()
         .expect("a runtime without I/O needs nothing of the computer");
     runtime.block_on(future)
+}
+
+/// What becomes of two operators: a second one who leaves work half done leaves it for the next run, as the first one would.
+fn both(
+    first: Option<Result<(), Error>>,
+    second: Option<Option<Result<(), Error>>>,
+) -> Option<Result<(), Error>> {
+    let is_left = match second {
+        None | Some(Some(Ok(()))) => false,
+        Some(Some(Err(error))) => error.code() != REFUSED,
+        Some(None) => true,
+    };
+    match first {
+        Some(Ok(())) if is_left => None,
+        first => first,
+    }
 }
