@@ -157,15 +157,15 @@ impl Stage {
             self.operator(operation).await
         };
         let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
-        let (end, other) = tokio::select! {
+        let (end, is_work_left) = tokio::select! {
             biased;
-            end = &mut first => {
-                let other = if comes.is_cancelled() { Some(second.await) } else { None };
-                (end, other)
-            }
-            other = &mut second => (first.await, Some(other)),
+            end = &mut first => (end, comes.is_cancelled() && leaves_work(second.await.as_ref())),
+            other = &mut second => (first.await, leaves_work(other.as_ref())),
         };
-        let end = both(end, other);
+        let end = match end {
+            Some(Ok(())) if is_work_left => None,
+            end => end,
+        };
         let heard = self.rehearsal.heard.take();
         let calls = first_call..self.simulation().world().calls.len();
         let end = match end {
@@ -264,18 +264,11 @@ pub fn with_clock<F: Future>(future: F) -> F::Output {
     runtime.block_on(future)
 }
 
-/// What becomes of two operators: a second one who leaves work half done leaves it for the next run, as the first one would.
-fn both(
-    first: Option<Result<(), Error>>,
-    second: Option<Option<Result<(), Error>>>,
-) -> Option<Result<(), Error>> {
-    let is_left = match second {
-        None | Some(Some(Ok(()))) => false,
-        Some(Some(Err(error))) => error.code() != REFUSED,
-        Some(None) => true,
-    };
-    match first {
-        Some(Ok(())) if is_left => None,
-        first => first,
+/// Whether a second operator leaves work half done, for the next run as the first one would.
+fn leaves_work(ended: Option<&Result<(), Error>>) -> bool {
+    match ended {
+        Some(Ok(())) => false,
+        Some(Err(error)) => error.code() != REFUSED,
+        None => true,
     }
 }
