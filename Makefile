@@ -34,11 +34,11 @@ bench-scale: release
 	$(CARGO) build --locked --release --examples
 	ulimit -n 16384; target/release/examples/scale
 
-## Every fault at every remote call, and 10,000 schedules of several faults at random, of every operation, simulated.
+## Every fault at every remote call, and 10,500 schedules of several faults at random, 1,500 of each operation, simulated.
 rehearse: release
 	for operation in $$($(RELEASE) rehearse --list); do \
 	  $(RELEASE) rehearse $$operation -i tests/data/simulated.yaml --faults every && \
-	  $(RELEASE) rehearse $$operation -i tests/data/simulated.yaml --faults random --seeds 10000 || exit 1; \
+	  $(RELEASE) rehearse $$operation -i tests/data/simulated.yaml --faults random --seeds 1500 || exit 1; \
 	done
 
 ## The parts of the lab test that `make test` leaves out: the upgrade of a real cluster, and an etcd of its own, on the masters

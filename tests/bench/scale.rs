@@ -351,7 +351,7 @@ fn settings(inventory: Utf8PathBuf) -> Settings {
 /// Two load balancers, three masters and so many workers, all on this computer's loopback.
 fn inventory(keys: &Keys, workers: usize, port: impl Fn(usize) -> u16) -> String {
     let mut text = format!(
-        "cluster: {{ name: scale, kubernetes: v1.36.2 }}\nvip: {{ address: 10.1.1.100 }}\nnetwork: {{ hosts: 10.1.0.0/16 }}\n\
+        "cluster: {{ name: scale, kubernetes: v1.36.2 }}\nvip: {{ address: 10.1.1.100 }}\nnetwork: {{ hosts: 10.1.0.0/16, pods: 10.244.0.0/14 }}\n\
          ssh: {{ user: root, identity-file: {}, known-hosts: {}, config: false }}\ncni: {{ bridge: {{}} }}\n",
         keys.directory.join("id"),
         keys.directory.join("known_hosts")
