@@ -152,6 +152,12 @@ impl Error {
         }
     }
 
+    /// Whether it was refused as unsafe.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.code() == 5
+    }
+
     /// The exit code, as the README's table says.
     #[must_use]
     pub fn code(&self) -> u8 {

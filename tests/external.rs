@@ -244,6 +244,12 @@ fn what_knows_stacked_etcd_only_refuses_with_the_next_command() {
         assert!(said.contains(next), "{said}");
     }
     assert!(stage.simulation().world().calls.is_empty());
+    for name in ["restore", "upgrade"] {
+        let operation = Operation::find(name).expect("there");
+        let mut stage = self::stage(INVENTORY, name);
+        let refused = Reference::new(&mut stage, operation).err();
+        assert_eq!(refused.map(|error| error.code()), Some(5), "{name}");
+    }
 }
 
 fn said(error: &Error) -> String {

@@ -13,6 +13,8 @@ mod common;
 
 use common::{End, Run, stage, with_clock};
 use quorate::engine::event::{Event, TaskId};
+use quorate::host::simulated::faults::{Fault, What, When};
+use quorate::host::simulated::record::Call;
 use quorate::inventory::version::KubeVersion;
 use quorate::operation::rehearse::{Operation, Reference, Search, Stage, attempt};
 use quorate::operation::upgrade::{AtOnce, Intent, Options, Policies, upgrade};
@@ -263,4 +265,21 @@ fn what_others_do_meanwhile_stops_it_and_is_not_undone() {
             "{first:?}"
         );
     }
+}
+
+/// Who cordons a Node after it was read, and before it is cordoned, keeps that cordon.
+#[test]
+fn a_cordon_of_the_same_moment_is_somebody_elses() {
+    let (mut stage, reference) = cluster();
+    let reads = |call: &&Call| call.what.contains(" GET /api/v1/nodes/master");
+    let read = reference.calls.iter().find(reads).expect("a Node is read");
+    let fault = Fault::at(read.number, When::After, What::Cordon);
+    let outcome = attempt(&mut stage, &reference, &[fault], Search::Nothing);
+    assert_eq!(outcome.broken, None);
+    assert_eq!(outcome.unmet, [], "the fault was met");
+    let first = outcome.runs.first().map(|run| &run.end);
+    assert!(
+        matches!(first, Some(End::Failed { why, .. }) if why.contains("somebody has cordoned")),
+        "{first:?}"
+    );
 }

@@ -385,24 +385,19 @@ fn orphan(plane: &Plane<'_>, cluster: &Cluster) -> Option<EtcdMember> {
 /// Waits until the host is part of the control plane; a kubelet that refuses its static pods is started again.
 async fn settle(effect: &Effect<'_>) -> Result<(), ActionError> {
     let what = format!("{} to be part of the control plane", effect.cx.node.name);
-    loop {
-        let is_refused = survey::until(effect, &what, SETTLES, |plane, own| {
-            let Some(own) = own else {
-                return Ok(Look::NotYet("it was not read".to_owned()));
-            };
-            Ok(match MasterState::of(own, plane) {
-                MasterState::Joined => Look::Done(false),
-                MasterState::Settling(Settling::Refused(_)) => Look::Done(true),
-                MasterState::Settling(what) => Look::NotYet(settling(&what)),
-                MasterState::Foreign(why) => return Err(foreign(&effect.cx, why)),
-                state => Look::NotYet(format!("{state:?}")),
-            })
-        });
-        if !is_refused.await? {
-            return Ok(());
-        }
-        kubelet::start(effect).await?;
-    }
+    kubelet::until_admitted(effect, &what, SETTLES, |plane, own| {
+        let Some(own) = own else {
+            return Ok(Look::NotYet("it was not read".to_owned()));
+        };
+        Ok(match MasterState::of(own, plane) {
+            MasterState::Joined => Look::Done(false),
+            MasterState::Settling(Settling::Refused(_)) => Look::Done(true),
+            MasterState::Settling(what) => Look::NotYet(settling(&what)),
+            MasterState::Foreign(why) => return Err(foreign(&effect.cx, why)),
+            state => Look::NotYet(format!("{state:?}")),
+        })
+    })
+    .await
 }
 
 const PARK: &str = r#"

@@ -9,7 +9,7 @@ use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::kubelet;
 use crate::cluster::plane::{Member, Plane};
 use crate::cluster::report;
-use crate::cluster::survey::{self, Look};
+use crate::cluster::survey::Look;
 use crate::host::probe::Probe;
 
 /// How long static pods may take to be back.
@@ -52,25 +52,20 @@ impl Action for ControlPlaneWhole {
 /// again.
 ///
 /// # Errors
-/// It is not so within four minutes.
+/// It is not so within four minutes, or kubelet goes on refusing.
 pub(super) async fn whole(effect: &Effect<'_>) -> Result<(), ActionError> {
-    loop {
-        let what = "the control plane to be whole";
-        let is_refused = survey::until(effect, what, WHOLE, |plane, own| {
-            let troubles = troubles(plane, own);
-            Ok(if troubles.is_empty() {
-                Look::Done(false)
-            } else if own.is_some_and(|own| own.report.refused.is_some()) {
-                Look::Done(true)
-            } else {
-                Look::NotYet(troubles.join("; "))
-            })
-        });
-        if !is_refused.await? {
-            return Ok(());
-        }
-        kubelet::start(effect).await?;
-    }
+    let what = "the control plane to be whole";
+    kubelet::until_admitted(effect, what, WHOLE, |plane, own| {
+        let troubles = troubles(plane, own);
+        Ok(if troubles.is_empty() {
+            Look::Done(false)
+        } else if own.is_some_and(|own| own.report.refused.is_some()) {
+            Look::Done(true)
+        } else {
+            Look::NotYet(troubles.join("; "))
+        })
+    })
+    .await
 }
 
 /// What is wrong with etcd, and with this master.

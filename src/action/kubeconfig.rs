@@ -42,15 +42,26 @@ pub fn local_path(cluster: &str) -> Utf8PathBuf {
     state::cluster_dir(cluster).join("kubeconfig")
 }
 
-/// What is kept of a master's `admin.conf`, whose SHA-256 is `digest`: with the virtual IP as its server.
-#[must_use]
-pub fn kept_kubeconfig(inventory: &Inventory, master: &str, digest: &str, config: &str) -> String {
+/// Keeps a master's `admin.conf`, whose SHA-256 is `digest`, on the operator's computer, with the virtual IP as its server.
+/// Where it lies then.
+///
+/// # Errors
+/// It cannot be written.
+pub fn keep_kubeconfig(
+    inventory: &Inventory,
+    master: &str,
+    digest: &str,
+    config: &str,
+) -> std::io::Result<Utf8PathBuf> {
     let origin = Origin {
         master: master.to_owned(),
         digest: digest.to_owned(),
         server: server(inventory),
     };
-    format!("{}{}", origin.line(), with_server(config, &origin.server))
+    let text = format!("{}{}", origin.line(), with_server(config, &origin.server));
+    let path = local_path(&inventory.name);
+    state::write_private(&path, text.as_bytes())?;
+    Ok(path)
 }
 
 /// Where a kubeconfig came from.
@@ -100,11 +111,11 @@ impl Action for Kubeconfig {
         let command = Command::script(Script::new("kubeconfig-fetch", FETCH));
         let output = effect.host.succeed(&command).await?.text();
         let (digest, config) = output.split_once('\n').unwrap_or_default();
-        let text = kept_kubeconfig(effect.cx.inventory, &effect.cx.node.name, digest, config);
-        let path = local_path(&effect.cx.inventory.name);
-        state::write_private(&path, text.as_bytes()).map_err(|error| HostError::Garbled {
+        let (inventory, master) = (effect.cx.inventory, &effect.cx.node.name);
+        let kept = keep_kubeconfig(inventory, master, digest, config);
+        let path = kept.map_err(|error| HostError::Garbled {
             host: "this computer".to_owned(),
-            during: format!("writing {path}"),
+            during: format!("writing {}", local_path(&inventory.name)),
             reason: error.to_string(),
         })?;
         (effect.note)(format!("kubeconfig: {path}"));

@@ -8,7 +8,7 @@
 pub(crate) mod job;
 pub(crate) mod remote_file;
 
-pub use kubeconfig::{ADMIN_CONF, kept_kubeconfig};
+pub use kubeconfig::{ADMIN_CONF, keep_kubeconfig};
 pub(crate) use kubernetes_repository::url as repository_url;
 pub use node_drain::{BarePods, Blocked};
 

@@ -15,6 +15,7 @@ use crate::cluster::plane::Plane;
 use crate::cluster::pod::{Kind, Pod};
 use crate::cluster::standing::{self, Standing};
 use crate::cluster::survey;
+use crate::host::error::HostError;
 use crate::host::probe::Probe;
 
 /// Time between two looks at the pods that are still there.
@@ -123,9 +124,11 @@ async fn cordon(effect: &Effect<'_>) -> Result<(), ActionError> {
     let path = format!("/api/v1/nodes/{name}");
     for _ in 0..CONFLICTS {
         let object = api::succeed(master, &path, Request::Get, 200).await?;
-        let Some(object) = NodeObject::parse(&object.body) else {
-            break;
-        };
+        let object = NodeObject::parse(&object.body).ok_or_else(|| HostError::Garbled {
+            host: master.node.name.clone(),
+            during: format!("GET {path}"),
+            reason: "it is no Node".to_owned(),
+        })?;
         if object.is_cordoned && object.cordoned_by.is_none() {
             return Err(ActionError::Unsafe {
                 why: format!("somebody has cordoned {name} since this run began"),

@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use super::plane::{Member, Plane};
+use super::survey::{self, Look};
 use crate::action::{ActionError, Effect};
 use crate::host::command::{Command, Script};
 
@@ -114,6 +116,23 @@ pub async fn start(effect: &Effect<'_>) -> Result<(), ActionError> {
 /// As [`start`]; or the Node does not appear within half a minute.
 pub async fn make_node_again(effect: &Effect<'_>) -> Result<(), ActionError> {
     run(effect, Script::new("control-plane-node-again", NODE_AGAIN)).await
+}
+
+/// Looks at the masters as [`survey::until`] does until `judge` is content, whose answer is whether a refusal of kubelet stands
+/// in the way: then kubelet is started anew, and it looks again.
+///
+/// # Errors
+/// As [`survey::until`] and [`start`].
+pub async fn until_admitted(
+    effect: &Effect<'_>,
+    what: &str,
+    limit: Duration,
+    mut judge: impl FnMut(&Plane<'_>, Option<&Member<'_>>) -> Result<Look<bool>, ActionError>,
+) -> Result<(), ActionError> {
+    while survey::until(effect, what, limit, &mut judge).await? {
+        start(effect).await?;
+    }
+    Ok(())
 }
 
 async fn run(effect: &Effect<'_>, script: Script) -> Result<(), ActionError> {

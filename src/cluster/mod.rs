@@ -5,8 +5,8 @@
 //! puts the masters' reports together, [`cert`] reads certificates, [`vip`] says who holds the virtual IP,
 //! [`load_balancer`] what HAProxy says of its back ends, and [`master`] judges from that in which of a few states a master is.
 //! [`release`] and [`objects`] are what an upgrade reads beside that, [`standing`] says how far a host has come with it,
-//! [`pod`] and [`budget`] foretell a drain. Everything is pure except [`api`], [`survey`], [`join`], [`drain`] and [`kubelet`], which talk
-//! to hosts.
+//! [`pod`] and [`budget`] foretell a drain. Everything is pure except [`api`], [`survey`], [`join`], [`drain`] and [`kubelet`],
+//! which talk to hosts.
 //!
 //! Why no `kubectl` and no `etcdctl`: a master can ask its own servers with `curl` and the certificates that kubeadm left
 //! on it. That costs 10 ms instead of 100, needs no program that kubeadm hosts lack, and works the same from 1.20 on.

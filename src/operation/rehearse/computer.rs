@@ -28,11 +28,6 @@ impl Computer {
         Ok(computer)
     }
 
-    /// One that keeps a file.
-    pub(super) fn keeping(path: Utf8PathBuf, content: String) -> Self {
-        Self(BTreeMap::from([(path, content.into_bytes())]))
-    }
-
     /// Makes a directory hold this and nothing else.
     pub(super) fn lay(&self, directory: &Utf8Path) -> std::io::Result<()> {
         if directory.is_dir() {

@@ -7,12 +7,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use camino::Utf8Path;
-
 use super::computer::Computer;
 use super::operation::{Operation, next_patch};
 use super::stage::{Stage, with_clock};
-use crate::action::{ADMIN_CONF, Fleet, Scope, kept_kubeconfig};
+use crate::action::{ADMIN_CONF, Fleet, Scope, keep_kubeconfig};
 use crate::engine::chain;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
@@ -68,20 +66,25 @@ pub(super) fn world(session: &Session, fleet: &Fleet) -> World {
 }
 
 /// The operator's computer, as it is after the cluster was provisioned.
-pub(super) fn computer(session: &Session, world: &World) -> Computer {
+pub(super) fn computer(session: &Session, stage: &Stage, world: &World) -> Result<Computer, Error> {
     let inventory = &session.inventory;
     let mut masters = inventory.with_role(Role::Master);
-    let kept = masters.find_map(|master| {
+    let holder = masters.find_map(|master| {
         let machine = world.machines.get(&master.name)?;
-        let file = machine.files.get(ADMIN_CONF)?;
+        Some((&master.name, machine.files.get(ADMIN_CONF)?))
+    });
+    if let Some((master, file)) = holder {
         let (digest, text) = (
             sha256(&file.content),
             String::from_utf8_lossy(&file.content),
         );
-        Some(kept_kubeconfig(inventory, &master.name, &digest, &text))
-    });
-    let path = Utf8Path::new(&inventory.name).join("kubeconfig");
-    kept.map_or_else(Computer::default, |kept| Computer::keeping(path, kept))
+        let keep = async { keep_kubeconfig(inventory, master, &digest, &text) };
+        with_clock(stage.at_computer(keep)).map_err(|source| Error::Local {
+            doing: "write the rehearsal's kubeconfig".to_owned(),
+            source,
+        })?;
+    }
+    stage.computer()
 }
 
 /// What `provision` would find to do on the real hosts but not on those of the rehearsal, and the other way round.

@@ -102,7 +102,7 @@ pub fn from_live(
         ));
     }
     let world = live::world(session, fleet);
-    let computer = live::computer(session, &world);
+    let computer = live::computer(session, stage, &world)?;
     Reference::beginning_with(stage, operation, (world, computer))
 }
 

@@ -18,9 +18,6 @@ use crate::{report, state};
 /// No operation takes as long on the simulated clock: one that still runs waits for something that does not come.
 const NEVER: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The exit code of an operation that was refused before it changed anything.
-const REFUSED: u8 = 5;
-
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
@@ -268,7 +265,7 @@ pub fn with_clock<F: Future>(future: F) -> F::Output {
 fn leaves_work(ended: Option<&Result<(), Error>>) -> bool {
     match ended {
         Some(Ok(())) => false,
-        Some(Err(error)) => error.code() != REFUSED,
+        Some(Err(error)) => !error.is_refusal(),
         None => true,
     }
 }
