@@ -11,8 +11,10 @@ mod common;
 use std::time::Duration;
 
 use common::{Bench, End, stage, tail, with_clock};
+use quorate::cluster::restore::Way;
 use quorate::host::simulated::faults::What;
 use quorate::host::simulated::world::World;
+use quorate::operation::recover;
 use quorate::operation::rehearse::{Operation, Reference, Search, attempt};
 
 /// Provisions, lets something happen, provisions again (as often as a person would) and looks at the end.
@@ -287,4 +289,32 @@ fn a_rebuilt_master_is_provisioned_by_whichever_run_comes_to_it() {
 #[test]
 fn a_machine_that_comes_back_during_a_recovery_joins_afterwards() {
     converges("recover-survivor", "master3:lost@restore-stage");
+}
+
+/// A survivor whose etcd kubelet has just ended, because it has no quorum, is waited for.
+#[test]
+fn a_survivor_whose_etcd_is_just_started_again_is_waited_for() {
+    let bench = Bench::new("provision");
+    let simulation = bench.simulation();
+    let ended = with_clock(async {
+        provision(&bench).await;
+        {
+            let mut world = simulation.world();
+            world.power_off("master2");
+            world.power_off("master3");
+            let now = world.now;
+            let master = world.machines.get_mut("master1").expect("there");
+            master.pods.get_mut("etcd").expect("it runs").since = now + 200_000_000;
+        }
+        let request = recover::Request {
+            plan: false,
+            confirm: Some(bench.stage.session.inventory.name.clone()),
+            way: Way::Snapshot,
+        };
+        recover::recover(&bench.stage.session, &request).await
+    });
+    ended.expect("it recovers");
+    let world = simulation.world();
+    assert_eq!(world.violations, Vec::<String>::new());
+    assert!(world.serves(&world.machines["master1"]));
 }

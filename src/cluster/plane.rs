@@ -268,6 +268,42 @@ impl<'a> Plane<'a> {
         }
     }
 
+    /// Hosts that answer and have etcd's data, and its manifest where it is stacked.
+    #[must_use]
+    pub fn with_data(&self) -> Vec<&'a str> {
+        if let Some(seats) = &self.external {
+            let seats = seats.seats.iter().filter(|seat| seat.has_data());
+            return seats.map(|seat| seat.node.name.as_str()).collect();
+        }
+        let has =
+            |report: &report::Report| report.has(Has::EtcdData) && report.has(Has::EtcdManifest);
+        let masters = self.masters.iter();
+        masters
+            .filter(|master| has(&master.report))
+            .map(|master| master.node.name.as_str())
+            .collect()
+    }
+
+    /// While etcd has no quorum: hosts with its data on which it does not answer, though it may in a moment.
+    #[must_use]
+    pub fn without_answer(&self) -> Vec<&'a str> {
+        if matches!(self.etcd(), Etcd::Living(_)) {
+            return Vec::new();
+        }
+        let answering: BTreeSet<&str> = self
+            .views()
+            .into_iter()
+            .map(|(node, _)| node.name.as_str())
+            .collect();
+        let is_refused = |name: &str| {
+            self.of(name)
+                .is_some_and(|master| master.report.refused.is_some())
+        };
+        let mut hosts = self.with_data();
+        hosts.retain(|name| !answering.contains(name) && !is_refused(name));
+        hosts
+    }
+
     /// Whether any master has ever been part of a cluster.
     #[must_use]
     pub fn is_founded(&self) -> bool {

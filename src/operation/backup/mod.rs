@@ -41,6 +41,13 @@ use crate::report::{Format, eprintln, println};
 use crate::state::cluster_dir;
 use prove::{Proved, Source};
 
+/// How long etcd without a quorum may be away: kubelet waits at most five minutes between two starts of a container
+/// (`MaxContainerBackOff`).
+const STARTS_AGAIN: Duration = Duration::from_secs(6 * 60);
+
+/// Between two looks at it.
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// What a backup is asked for.
 pub struct Request {
     /// Where it goes.
@@ -125,7 +132,7 @@ pub async fn take(
     let begun = Instant::now();
     let at = Timestamp::now();
     let writing = store.write()?;
-    let fleet = masters(hosts).await;
+    let fleet = masters_with_etcd(session, hosts, note).await;
     let plane = Plane::read(&session.inventory, &fleet);
     let (member, host) = chosen(&plane, hosts)?;
     let id = Id::new(at);
@@ -191,6 +198,37 @@ pub async fn masters(hosts: &Hosts) -> Fleet {
         .map(|host| (host.node.name.clone(), report::probes(&host.node)));
     reader.freshen(wanted.collect(), Scope::Host).await;
     Fleet::clone(&reader.fleet())
+}
+
+/// As [`masters`], but while no quorum of etcd answers it looks again, for [`STARTS_AGAIN`] at most, until every member that has
+/// its data does: a member without a quorum fails its liveness probe and is ended by it, again and again.
+pub async fn masters_with_etcd(
+    session: &Session,
+    hosts: &Hosts,
+    note: &(dyn Fn(String) + Sync),
+) -> Fleet {
+    let since = tokio::time::Instant::now();
+    let mut is_told = false;
+    loop {
+        let fleet = masters(hosts).await;
+        let awaited = Plane::read(&session.inventory, &fleet).without_answer();
+        let Some(host) = awaited.first().and_then(|name| hosts.get(name)) else {
+            return fleet;
+        };
+        if since.elapsed() >= STARTS_AGAIN {
+            return fleet;
+        }
+        if !is_told {
+            note(format!(
+                "etcd has no quorum and does not answer on {}, though its data is there. Without a quorum kubelet ends and starts it \
+                 again and again: looking for at most {} minutes",
+                awaited.join(", "),
+                STARTS_AGAIN.as_secs() / 60
+            ));
+            is_told = true;
+        }
+        host.transport.rest(PAUSE).await;
+    }
 }
 
 /// The best member and its host.

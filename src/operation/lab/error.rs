@@ -47,6 +47,14 @@ pub enum LabError {
         /// The names that exist.
         known: String,
     },
+    /// A host without power has no cable.
+    #[error("{host} of lab `{lab}` has no power, so nothing is plugged in")]
+    NoPower {
+        /// The lab.
+        lab: String,
+        /// The host.
+        host: String,
+    },
     /// Somebody else is at work on this lab.
     #[error("lab `{name}` is being started or stopped by process {pid}")]
     Busy {
@@ -134,6 +142,7 @@ impl LabError {
             }
             Self::NoLab { .. } => Some("quorate lab up".into()),
             Self::NoHost { lab, .. } => Some(format!("quorate lab list --name {lab}")),
+            Self::NoPower { lab, host } => Some(format!("quorate lab boot --name {lab} {host}")),
             Self::Busy { pid, .. } => Some(format!("wait for it, or look at it: ps -fp {pid}")),
             Self::Elsewhere { name, .. } | Self::OtherHosts { name, .. } => Some(format!(
                 "quorate lab down --name {name}, or start another one: quorate lab up --name {name}-2"

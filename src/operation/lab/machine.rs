@@ -63,7 +63,7 @@ fn nspawn(record: &Record, host: &Host, disk: &Disk) -> Vec<String> {
     words
 }
 
-/// Ends the host like a power cut: every process at once, nothing written back, its disk kept.
+/// Ends the host like a power cut: every process and its network at once, nothing written back, its disk kept.
 pub(super) fn kill(
     record: &Record,
     host: &Host,
@@ -74,6 +74,7 @@ pub(super) fn kill(
         record::kill(process);
     }
     Cgroup::of(&record.name, &host.name).destroy()?;
+    network::unplug(&record.name, host)?;
     disk.unmount()
 }
 

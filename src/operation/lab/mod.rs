@@ -160,8 +160,6 @@ pub fn boot(name: &LabName, host: &str, from: BootFrom) -> Result<(), LabError> 
     if from == BootFrom::EmptyDisk {
         disk.wipe()?;
     }
-    network::forget_bridges(&record.name, &machine.host)?;
-    network::set_cable(&machine.host, Cable::Plugged)?;
     power_on(&mut record, host)?;
     write_known_hosts(&record)?;
     let machine = record.machine(host)?.clone();
@@ -175,6 +173,12 @@ fn say(text: &str) {
 
 fn set_cable(name: &LabName, host: &str, cable: Cable) -> Result<(), LabError> {
     let mut record = Record::must_load(name)?;
-    let host = record.machine(host)?.host.clone();
-    network::set_cable(&host, cable)
+    let machine = record.machine(host)?;
+    if !machine::runs(machine.process) {
+        return Err(LabError::NoPower {
+            lab: name.to_string(),
+            host: host.to_owned(),
+        });
+    }
+    network::set_cable(&machine.host, cable)
 }

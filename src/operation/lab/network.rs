@@ -193,6 +193,16 @@ pub(super) fn plug(lab: &LabName, subnet: Subnet, host: &Host) -> Result<(), Lab
     )
 }
 
+/// Removes a host's namespace and cable, and with them whatever the host made of them: without power nothing answers for it,
+/// not even its kernel.
+pub(super) fn unplug(lab: &LabName, host: &Host) -> Result<(), LabError> {
+    let name = namespace(lab, &host.name);
+    if namespaces_of(lab).contains(&name) {
+        ip("delete a network namespace", &["netns", "delete", &name])?;
+    }
+    delete_link(&host.interface)
+}
+
 /// Pulls a host's cable out, or back in.
 pub(super) fn set_cable(host: &Host, cable: Cable) -> Result<(), LabError> {
     ip(
@@ -289,17 +299,6 @@ fn bridges_of(lab: &LabName) -> Result<Vec<String>, LabError> {
 fn cables_of(bridge: &str) -> Result<Vec<String>, LabError> {
     let cables = links(&["-json", "link", "show", "master", bridge])?;
     Ok(cables.into_iter().map(|link| link.ifname).collect())
-}
-
-/// Removes the bridges that a host made while it ran, which its namespace outlives it with: a machine that lost its power
-/// has none.
-pub(super) fn forget_bridges(lab: &LabName, host: &Host) -> Result<(), LabError> {
-    let name = namespace(lab, &host.name);
-    for bridge in links(&["-n", &name, "-json", "link", "show", "type", "bridge"])? {
-        let delete = ["-n", &name, "link", "delete", &bridge.ifname];
-        ip("delete a bridge of a host without power", &delete)?;
-    }
-    Ok(())
 }
 
 /// Deleting a namespace takes its cable along a moment later, so one that is gone already is as good.

@@ -97,7 +97,8 @@ fn wake(mut record: Record) -> Result<(), LabError> {
         record.name,
         down.len()
     ));
-    for machine in &record.machines {
+    let running = |machine: &&Machine| machine::runs(machine.process);
+    for machine in record.machines.iter().filter(running) {
         network::set_cable(&machine.host, Cable::Plugged)?;
     }
     for name in down {
@@ -128,7 +129,6 @@ fn start(options: &LabOptions, base: Utf8PathBuf, stock: Option<&Stock>) -> Resu
         record.subnet.network()
     ));
     for host in record.machines.clone() {
-        network::plug(&record.name, record.subnet, &host.host)?;
         power_on(&mut record, &host.host.name)?;
     }
     write_state(&record, options.content, stock)?;
@@ -172,7 +172,7 @@ fn claim(options: &LabOptions, base: Utf8PathBuf) -> Result<Record, LabError> {
     Ok(record)
 }
 
-/// Mounts a host's disk, installs the host if the disk is new, boots it and writes its process down.
+/// Mounts a host's disk, installs the host if the disk is new, plugs it in, boots it and writes its process down.
 pub(super) fn power_on(record: &mut Record, host: &str) -> Result<(), LabError> {
     let machine = record.machine(host)?.clone();
     let disk = Disk::of(record, &machine.host);
@@ -180,6 +180,8 @@ pub(super) fn power_on(record: &mut Record, host: &str) -> Result<(), LabError> 
     if !disk.is_formatted() {
         disk::install(record, &machine.host, &disk)?;
     }
+    network::unplug(&record.name, &machine.host)?;
+    network::plug(&record.name, record.subnet, &machine.host)?;
     let process = machine::boot(record, &machine.host, &disk)?;
     record.machine(host)?.process = Some(process);
     record.save()

@@ -309,7 +309,7 @@ impl Site<'_> {
 
     fn without_quorum(&self, cluster: &Cluster) -> Proposal {
         let voters = cluster.members.voters().count();
-        let with_data: Vec<&str> = self.with_data();
+        let with_data = self.plane.with_data();
         if with_data.len() >= quorum(voters) {
             return Proposal::Wait(format!(
                 "{} of {voters} members have their data ({}): start their etcd instead of giving any of it up; look at `journalctl -u {}` there",
@@ -333,7 +333,7 @@ impl Site<'_> {
     }
 
     fn silent(&self) -> Proposal {
-        match self.with_data().as_slice() {
+        match self.plane.with_data().as_slice() {
             [] if self.plane.external.is_some() => Proposal::Refuse(
                 "no member of etcd that answers has data, and an etcd of its own is not yet restored from a backup. Bring a host \
                  back with its disk and run this again, or restore a backup's snapshot by hand with `etcdctl snapshot restore`"
@@ -359,22 +359,6 @@ impl Site<'_> {
             EtcdTopology::Stacked => "kubelet",
             EtcdTopology::External(_) => "etcd",
         }
-    }
-
-    /// Hosts that answer and have etcd's data, and its manifest where it is stacked.
-    fn with_data(&self) -> Vec<&str> {
-        if let Some(seats) = &self.plane.external {
-            let seats = seats.seats.iter().filter(|seat| seat.has_data());
-            return seats.map(|seat| seat.node.name.as_str()).collect();
-        }
-        let has = |report: &crate::cluster::report::Report| {
-            report.has(Has::EtcdData) && report.has(Has::EtcdManifest)
-        };
-        let masters = self.plane.masters.iter();
-        masters
-            .filter(|master| has(&master.report))
-            .map(|master| master.node.name.as_str())
-            .collect()
     }
 }
 

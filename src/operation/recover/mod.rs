@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::backup::masters;
+use super::backup::masters_with_etcd;
 use super::consent::{agree, agree_by_name};
 use super::provision::provision;
 use super::restore::states;
@@ -58,7 +58,7 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
         }
         return survivor::go_on(session, &hosts, &meter, begun).await;
     }
-    let fleet = masters(&hosts).await;
+    let fleet = masters_with_etcd(session, &hosts, &|line| note(&line)).await;
     let plane = Plane::read(&session.inventory, &fleet);
     refuse_fallen_silent(&hosts, &plane)?;
     let site = Site {

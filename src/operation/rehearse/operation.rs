@@ -172,9 +172,11 @@ async fn recover_and_give_back(session: &Session, confirm: Option<&str>) -> Resu
         way: Way::Snapshot,
     };
     let ended = recover::recover(session, &request()).await;
-    if !give_back(session) {
+    let has_given = give_back(session);
+    if ended.is_err() && !has_given {
         return ended;
     }
+    // Whoever gave them back, they join by another recovery.
     recover::recover(session, &request()).await
 }
 
