@@ -50,9 +50,9 @@ lab-parts: tools
 record: tools
 	QUORATE_PART=record $(CARGO) test --locked $(ALL) --test lab -- --nocapture
 
-## Long repetitions: a real provision killed at twenty random moments.
+## Long repetitions: a real provision killed at twenty random moments, and everything else ten times.
 soak: tools
-	QUORATE_SOAK=20 $(CARGO) test --locked $(ALL) --test lab -- --nocapture
+	QUORATE_SOAK=20 QUORATE_PART=provision,backup,recover,upgrade $(CARGO) test --locked $(ALL) --test lab -- --nocapture
 
 lab-down:
 	$(RELEASE) lab down --name $(LAB)

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::kubelet::beside_kubelet;
 use crate::action::{ActionError, Effect};
 use crate::host::command::Script;
 use crate::host::job::Job;
@@ -13,7 +14,9 @@ use crate::inventory::version::KubeVersion;
 use crate::inventory::{EtcdTopology, Inventory};
 use crate::template::kubeadm_flags;
 
-const INIT: &str = r#"
+const INIT: &str = concat!(
+    beside_kubelet!(),
+    r#"
 set -eu
 validate=$1; shift
 quorate=/etc/kubernetes/quorate
@@ -27,12 +30,15 @@ if [ "$validate" = validate ]; then
 fi
 : >$quorate/founding
 sync $quorate/founding
-kubeadm init --config "$config" --skip-token-print --skip-certificate-key-print "$@"
+beside_kubelet kubeadm init --config "$config" --skip-token-print --skip-certificate-key-print "$@"
 echo "${applied%% *}" >$quorate/applied
 rm -f $quorate/founding
-"#;
+"#
+);
 
-const JOIN: &str = r#"
+const JOIN: &str = concat!(
+    beside_kubelet!(),
+    r#"
 set -eu
 validate=$1; shift
 quorate=/etc/kubernetes/quorate pki=/etc/kubernetes/pki
@@ -53,12 +59,13 @@ if [ -e "$QUORATE_JOB/ca.key" ]; then
         install -m 600 "$QUORATE_JOB/$name" "$pki/$(echo $name | sed s,^etcd-,etcd/,)"
     done
 fi
-kubeadm join --config "$QUORATE_JOB/join.yaml" "$@"
+beside_kubelet kubeadm join --config "$QUORATE_JOB/join.yaml" "$@"
 if [ -s "$QUORATE_JOB/applied" ]; then
     install -m 644 "$QUORATE_JOB/applied" $quorate/applied
 fi
 rm -f $quorate/joining
-"#;
+"#
+);
 
 const RESET: &str = r#"
 set -u

@@ -4,7 +4,8 @@
 //! A kubelet that starts judges anew whether it admits the static pods, those that run too. While it has no Node (somebody
 //! deleted it) it goes by what it knows of the host so far, which in its first moments lacks the disk: then it may refuse etcd
 //! for good, whose manifest requests ephemeral storage ("no set of running pods found to reclaim resources"), and ends the
-//! one that runs. Seen with 1.20 in 2 of 10 such starts; started again, with the Node there, it admits it.
+//! one that runs. Seen with 1.20 in 2 of 10 such starts, and once of about a hundred in the middle of a `kubeadm join`; started
+//! again, with the Node there, it admits it.
 
 use std::time::Duration;
 
@@ -80,6 +81,35 @@ start_kubelet() {
 "#
     };
 }
+
+/// Shell: `beside_kubelet COMMAND…` runs it, and starts kubelet anew whenever it refuses etcd meanwhile: kubeadm starts kubelet
+/// and waits for etcd, more than ten minutes of a join, but does not look why it does not come.
+///
+/// It is read from the journal: kubelet itself answers nobody before an apiserver vouches for who asks.
+macro_rules! beside_kubelet {
+    () => {
+        r#"has_refused_etcd() {
+    kubelet=$(systemctl show -p MainPID --value kubelet)
+    [ "${kubelet:-0}" != 0 ] || return 1
+    journalctl -q -o cat -u kubelet _PID="$kubelet" | grep -q 'Failed to admit pod.*etcd-'
+}
+beside_kubelet() {
+    while sleep 2; do
+        if has_refused_etcd; then
+            echo "kubelet refuses etcd: it is started again"
+            systemctl restart kubelet
+        fi
+    done &
+    watch=$!
+    code=0
+    "$@" || code=$?
+    kill $watch || :
+    return $code
+}
+"#
+    };
+}
+pub(super) use beside_kubelet;
 
 /// Starts kubelet anew, and again while it refuses static pods. `$1`: Node name.
 const START: &str = concat!(judged!(), start_kubelet!(), "start_kubelet \"$1\"\n");
@@ -187,4 +217,67 @@ pub fn follow() -> Script {
 #[must_use]
 pub fn follow_and_note() -> Script {
     follow().arg(WANTED).arg(APPLIED)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command as Process;
+
+    /// systemd and its journal as `beside_kubelet` asks them: kubelet 1 has refused etcd, the next one does not.
+    const STUBS: [(&str, &str); 3] = [
+        (
+            "systemctl",
+            r#"case $1 in show) cat "$HOME/kubelet" ;; restart) echo $(($(cat "$HOME/kubelet") + 1)) >"$HOME/kubelet" ;; esac"#,
+        ),
+        (
+            "journalctl",
+            r#"case $* in *_PID=1) echo 'Failed to admit pod etcd-master1_kube-system(6426) - Unexpected error' ;; esac"#,
+        ),
+        (
+            "command",
+            r#"until [ "$(cat "$HOME/kubelet")" = "$1" ]; do sleep 0.1; done; exit "$2""#,
+        ),
+    ];
+
+    /// What came of a command that ends with `code` once kubelet was started so often.
+    fn beside(kubelet: u32, code: i32) -> (Option<i32>, String) {
+        let home = tempfile::tempdir().expect("a directory");
+        for (name, script) in STUBS {
+            let path = home.path().join(name);
+            fs_err::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+            let executable = std::fs::Permissions::from_mode(0o755);
+            fs_err::set_permissions(&path, executable).expect("set");
+        }
+        fs_err::write(home.path().join("kubelet"), "1\n").expect("written");
+        let script = concat!(
+            "set -eu\n",
+            beside_kubelet!(),
+            "beside_kubelet \"$HOME/command\" \"$@\"; echo done\n"
+        );
+        let path = std::env::var("PATH").expect("set");
+        let output = Process::new("sh")
+            .args(["-c", script, "sh", &kubelet.to_string(), &code.to_string()])
+            .env("HOME", home.path())
+            .env("PATH", format!("{}:{path}", home.path().display()))
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), text)
+    }
+
+    #[test]
+    fn a_kubelet_that_refuses_etcd_while_kubeadm_waits_is_started_again_once() {
+        let (code, said) = beside(2, 0);
+        assert_eq!(
+            (code, said.as_str()),
+            (Some(0), "kubelet refuses etcd: it is started again\ndone\n")
+        );
+    }
+
+    #[test]
+    fn what_runs_beside_it_says_how_it_ended() {
+        assert_eq!(beside(1, 0), (Some(0), "done\n".to_owned()));
+        assert_eq!(beside(1, 7), (Some(7), String::new()));
+    }
 }

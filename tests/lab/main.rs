@@ -1,8 +1,8 @@
 //! End to end, on real hosts: systemd, sshd, apt, HAProxy, Keepalived, kubeadm, etcd. Needs root on Linux; see `make test`.
 //!
 //! One lab carries all of it, in the order of a cluster's life, because a cluster is expensive. What is measured is printed.
-//! `QUORATE_PART=provision,backup,recover,upgrade,external` tells which parts; the first three unless
-//! it is set.
+//! `QUORATE_PART=provision,backup,recover,upgrade,external` tells which parts; the first three unless it is set.
+//! `QUORATE_SOAK=N` repeats those but the last on N clusters, and interrupts as often what can be repeated on one.
 //! `QUORATE_PART=record` does nothing but record, see `make record`.
 
 #![expect(
@@ -28,6 +28,9 @@ use serde_json::Value;
 
 const CLUSTER: Duration = Duration::from_secs(300);
 
+/// The parts that are tested unless somebody says otherwise.
+const DEFAULT: &str = "provision,backup,recover";
+
 /// Rounds of `make soak` that end with an upgrade.
 const UPGRADES: u32 = 10;
 
@@ -40,25 +43,11 @@ fn a_cluster_from_bare_hosts_through_failures() {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
-    for round in 1..=rounds {
-        let lab = Lab::up();
-        println!("soak: round {round} of {rounds}");
-        a_provision_killed_at_a_random_moment_is_finished_by_the_next(&lab);
-        a_master_that_lost_its_data_joins_again_and_founds_nothing(&lab);
-        if round == 1 {
-            backup::what_is_kept_comes_back(&lab, rounds);
-            recover::what_is_lost_is_replaced(&lab, rounds);
-        }
-        if round <= UPGRADES {
-            upgrade::an_interrupted_upgrade_is_finished_by_the_next(&lab, round);
-        }
-    }
-    if rounds > 0 {
-        return;
-    }
-    let parts =
-        std::env::var("QUORATE_PART").unwrap_or_else(|_| "provision,backup,recover".to_owned());
+    let parts = std::env::var("QUORATE_PART").unwrap_or_else(|_| DEFAULT.to_owned());
     let wants = |part: &str| parts.split(',').any(|it| it == part);
+    if rounds > 0 {
+        return soak(rounds, wants);
+    }
     if wants("external") {
         // Clusters of their own, with labs of their own.
         external::on_the_masters();
@@ -94,6 +83,31 @@ fn a_cluster_from_bare_hosts_through_failures() {
     }
     if wants("upgrade") {
         upgrade::an_upgrade_is_not_noticed_whatever_interrupts_it(&lab);
+    }
+}
+
+/// Clusters one after the other, each interrupted at random moments; what can be repeated on one cluster is repeated on the
+/// first.
+fn soak(rounds: u32, wants: impl Fn(&str) -> bool) {
+    for round in 1..=rounds {
+        if round > 1 && !wants("provision") && !wants("upgrade") {
+            return;
+        }
+        let lab = Lab::up();
+        println!("soak: round {round} of {rounds}");
+        a_provision_killed_at_a_random_moment_is_finished_by_the_next(&lab);
+        if wants("provision") {
+            a_master_that_lost_its_data_joins_again_and_founds_nothing(&lab);
+        }
+        if round == 1 && wants("backup") {
+            backup::what_is_kept_comes_back(&lab, rounds);
+        }
+        if round == 1 && wants("recover") {
+            recover::what_is_lost_is_replaced(&lab, rounds);
+        }
+        if round <= UPGRADES && wants("upgrade") {
+            upgrade::an_interrupted_upgrade_is_finished_by_the_next(&lab, round);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub fn what_is_lost_is_replaced(lab: &Lab, soak: u32) {
         a_dead_master_is_replaced(lab, master);
     }
     what_is_half_lost_is_mended(lab);
-    for _ in 0..soak.min(10) {
+    for _ in 0..soak.clamp(1, 10) {
         a_recovery_killed_at_a_random_moment_goes_on(lab);
     }
     a_survivor_carries_on(lab, "--force-new-cluster");
