@@ -1,5 +1,7 @@
 //! A plan: a playbook and an inventory multiplied out. A pure value with a digest: no network, no clock.
 
+use std::collections::HashSet;
+
 use crate::action::Action as _;
 use crate::engine::event::TaskId;
 use crate::inventory::select::Selector;
@@ -102,11 +104,8 @@ impl Plan {
     /// The hosts that take part, in the order of the inventory.
     #[must_use]
     pub fn hosts<'a>(&self, inventory: &'a Inventory) -> Vec<&'a Node> {
-        let takes_part = |node: &&Node| {
-            self.plays
-                .iter()
-                .any(|play| play.hosts.contains(&node.name))
-        };
+        let names: HashSet<&String> = self.plays.iter().flat_map(|play| &play.hosts).collect();
+        let takes_part = |node: &&Node| names.contains(&node.name);
         inventory.nodes.iter().filter(takes_part).collect()
     }
 

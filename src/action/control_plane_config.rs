@@ -41,7 +41,7 @@ impl Action for ControlPlaneConfig {
         probes
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Cluster
     }
 

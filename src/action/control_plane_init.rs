@@ -188,7 +188,7 @@ impl Action for ControlPlaneInit {
         report::probes(cx.node)
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Cluster
     }
 

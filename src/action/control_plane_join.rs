@@ -55,7 +55,7 @@ impl Action for ControlPlaneJoin {
         report::probes(cx.node)
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Cluster
     }
 

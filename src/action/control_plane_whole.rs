@@ -25,7 +25,7 @@ impl Action for ControlPlaneWhole {
         report::probes(cx.node)
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Cluster
     }
 

@@ -39,7 +39,7 @@ impl Action for EtcdCa {
         report::probes(cx.node)
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Cluster
     }
 

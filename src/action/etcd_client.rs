@@ -35,7 +35,7 @@ impl Action for EtcdClient {
         probes
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Fleet
     }
 

@@ -35,7 +35,7 @@ impl Action for EtcdFound {
         report::probes(cx.node)
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Cluster
     }
 

@@ -27,7 +27,7 @@ impl Action for EtcdLeaderElsewhere {
         standing::probes(cx.inventory, cx.node)
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Cluster
     }
 

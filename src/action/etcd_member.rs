@@ -45,7 +45,7 @@ impl Action for EtcdMember {
         probes
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Cluster
     }
 

@@ -32,7 +32,7 @@ impl Action for KubeadmUpgrade {
         standing::probes(cx.inventory, cx.node)
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Fleet
     }
 

@@ -95,7 +95,7 @@ impl Action for Kubeconfig {
         probes
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Cluster
     }
 

@@ -36,7 +36,7 @@ impl Action for LoadBalancersLeave {
         }
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Fleet
     }
 

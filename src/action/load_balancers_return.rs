@@ -42,7 +42,7 @@ impl Action for LoadBalancersReturn {
         }
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Fleet
     }
 

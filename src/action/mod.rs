@@ -51,7 +51,7 @@ pub trait Action: Sync {
     }
 
     /// Whether the verdict depends on other hosts: then their readings are refreshed too before it is judged.
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Host
     }
 
@@ -345,8 +345,8 @@ macro_rules! actions {
             fn settles_within(&self) -> Duration {
                 match self { $(Self::$name(action) => action.settles_within(),)* }
             }
-            fn scope(&self) -> Scope {
-                match self { $(Self::$name(action) => action.scope(),)* }
+            fn scope(&self, cx: &Context<'_>) -> Scope {
+                match self { $(Self::$name(action) => action.scope(cx),)* }
             }
             fn concerns(&self, inventory: &Inventory) -> bool {
                 match self { $(Self::$name(action) => action.concerns(inventory),)* }

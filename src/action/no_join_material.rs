@@ -48,7 +48,7 @@ impl Action for NoJoinMaterial {
         probes
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Cluster
     }
 

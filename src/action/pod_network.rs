@@ -52,8 +52,11 @@ impl Action for PodNetwork {
         probes
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Cluster
+    fn scope(&self, cx: &Context<'_>) -> Scope {
+        match cx.inventory.cni {
+            Cni::Manifest { .. } if cx.node.role == Role::Master => Scope::Cluster,
+            Cni::Manifest { .. } | Cni::Bridge | Cni::None => Scope::Host,
+        }
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {

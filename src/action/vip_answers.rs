@@ -91,7 +91,7 @@ impl Action for VipAnswers {
         vec![Probe::Script(script(cx.inventory))]
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Cluster
     }
 

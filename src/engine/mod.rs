@@ -13,6 +13,7 @@
 
 pub mod event;
 pub mod events;
+mod held;
 pub mod journal;
 pub mod lock;
 mod mask;
@@ -337,7 +338,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Judges a task, reading again whatever is stale for it and for the host's remaining steps of the play.
+    /// Judges a task. If something is stale for it, that is read again together with whatever is stale for the host's
+    /// remaining steps of the play.
     async fn judge(
         &self,
         play: &PlannedPlay,
@@ -345,13 +347,13 @@ impl Engine<'_> {
         action: &AnyAction,
         node: &Node,
     ) -> Result<Check, ActionError> {
-        let fleet = self.reader.fleet();
-        let remaining = play.steps.iter().skip(step);
-        let probes = remaining
-            .flat_map(|step| step.action.probes(&self.context(node, &fleet)))
-            .collect();
-        self.freshen(vec![(node.name.clone(), probes)], Scope::Host, node)
-            .await?;
+        let own = self.probes(action, node);
+        if !self.reader.is_fresh(&node.name, &own) {
+            let remaining = play.steps.iter().skip(step);
+            let probes = remaining.flat_map(|step| self.probes(&step.action, node));
+            let wanted = vec![(node.name.clone(), probes.collect())];
+            self.freshen(wanted, Scope::Host, node).await?;
+        }
         self.judge_only(play, action, node).await
     }
 
@@ -362,36 +364,34 @@ impl Engine<'_> {
         action: &AnyAction,
         node: &Node,
     ) -> Result<Check, ActionError> {
-        let fleet = self.reader.fleet();
-        let wanted = match action.scope() {
-            Scope::Host => vec![(
-                node.name.clone(),
-                action.probes(&self.context(node, &fleet)),
-            )],
+        let scope = action.scope(&self.context(node, &self.reader.fleet()));
+        let wanted = match scope {
+            Scope::Host => vec![(node.name.clone(), self.probes(action, node))],
             Scope::Cluster => {
                 let hosts = play.hosts.iter().filter_map(|name| self.hosts.get(name));
-                self.probes_of(hosts, action, &fleet)
+                self.probes_of(hosts, action)
             }
-            Scope::Fleet => self.probes_of(self.hosts.iter(), action, &fleet),
+            Scope::Fleet => self.probes_of(self.hosts.iter(), action),
         };
-        self.freshen(wanted, action.scope(), node).await?;
+        self.freshen(wanted, scope, node).await?;
         let fleet = self.reader.fleet();
         action.check(&self.context(node, &fleet))
+    }
+
+    /// What an action wants read of a host, going by what is known of it.
+    fn probes(&self, action: &AnyAction, node: &Node) -> Vec<Probe> {
+        // Held no longer: whoever takes readings while somebody holds the fleet has to copy it.
+        let fleet = self.reader.fleet();
+        action.probes(&self.context(node, &fleet))
     }
 
     fn probes_of<'b>(
         &self,
         hosts: impl Iterator<Item = &'b Host>,
         action: &AnyAction,
-        fleet: &Fleet,
     ) -> Vec<(String, Vec<Probe>)> {
         hosts
-            .map(|host| {
-                (
-                    host.node.name.clone(),
-                    action.probes(&self.context(&host.node, fleet)),
-                )
-            })
+            .map(|host| (host.node.name.clone(), self.probes(action, &host.node)))
             .collect()
     }
 

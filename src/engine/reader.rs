@@ -27,8 +27,22 @@ struct State {
     /// When each host was last changed, by the count of changes.
     changed: HashMap<String, u64>,
     changes: u64,
+    /// When any host was last changed.
+    last_change: u64,
     /// Readings older than this are stale on every host.
     distrusted: u64,
+}
+
+impl State {
+    fn is_fresh(&self, host: &str, probe: &Probe, scope: Scope) -> bool {
+        let changed = match scope {
+            Scope::Host => self.changed.get(host).copied().unwrap_or_default(),
+            Scope::Cluster | Scope::Fleet => self.last_change,
+        };
+        let needed = changed.max(self.distrusted).max(1);
+        let read = self.read.get(host).and_then(|read| read.get(probe));
+        read.is_some_and(|at| *at >= needed)
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -55,7 +69,17 @@ impl<'a> Reader<'a> {
         let mut state = self.state();
         state.changes += 1;
         let now = state.changes;
+        state.last_change = now;
         state.changed.insert(host.to_owned(), now);
+    }
+
+    /// Whether nothing is stale of what a verdict on that host alone rests on.
+    #[must_use]
+    pub fn is_fresh(&self, host: &str, probes: &[Probe]) -> bool {
+        let state = self.state();
+        probes
+            .iter()
+            .all(|probe| state.is_fresh(host, probe, Scope::Host))
     }
 
     /// Makes every reading stale: somebody else may have changed anything until now.
@@ -123,21 +147,9 @@ impl<'a> Reader<'a> {
 
     fn stale(&self, host: &str, probes: Vec<Probe>, scope: Scope) -> Vec<Probe> {
         let state = self.state();
-        let changed = match scope {
-            Scope::Host => state.changed.get(host).copied().unwrap_or_default(),
-            Scope::Cluster | Scope::Fleet => {
-                state.changed.values().copied().max().unwrap_or_default()
-            }
-        };
-        let needed = changed.max(state.distrusted).max(1);
-        let read = state.read.get(host);
-        let is_fresh = |probe: &Probe| {
-            read.and_then(|read| read.get(probe))
-                .is_some_and(|at| *at >= needed)
-        };
         let unique: BTreeSet<Probe> = probes
             .into_iter()
-            .filter(|probe| !is_fresh(probe))
+            .filter(|probe| !state.is_fresh(host, probe, scope))
             .collect();
         unique.into_iter().collect()
     }

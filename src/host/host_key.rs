@@ -88,19 +88,16 @@ impl KnownKeys {
         let host = host.to_lowercase();
         let name = name_on_file(&host, port);
         for (index, line) in text.lines().enumerate() {
-            let Some((marker, names, key)) = split(line) else {
+            let Some((marker, names, [algorithm, key])) = split(line) else {
                 continue;
             };
-            let marker = match marker {
-                Marker::Trusted if !matches_any(names, &name) => Marker::TrustedWithoutPort,
-                other => other,
+            let marker = match (marker, matches_any(names, &name)) {
+                (marker, true) => marker,
+                (_, false) if name == host || !matches_any(names, &host) => continue,
+                (Marker::Trusted, false) => Marker::TrustedWithoutPort,
+                (marker, false) => marker,
             };
-            let is_about_host =
-                matches_any(names, &name) || (name != host && matches_any(names, &host));
-            if !is_about_host {
-                continue;
-            }
-            if let Ok(key) = PublicKey::from_openssh(&key) {
+            if let Ok(key) = PublicKey::from_openssh(&format!("{algorithm} {key}")) {
                 self.entries.push(Entry {
                     marker,
                     key,
@@ -281,7 +278,7 @@ fn name_on_file(host: &str, port: u16) -> String {
 }
 
 /// Marker, names and `algorithm base64` of a line; `None` for comments and what is malformed.
-fn split(line: &str) -> Option<(Marker, &str, String)> {
+fn split(line: &str) -> Option<(Marker, &str, [&str; 2])> {
     let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
     let mut names = words.next().filter(|word| !word.starts_with('#'))?;
     let marker = match names {
@@ -293,11 +290,7 @@ fn split(line: &str) -> Option<(Marker, &str, String)> {
     if marker != Marker::Trusted {
         names = words.next()?;
     }
-    Some((
-        marker,
-        names,
-        format!("{} {}", words.next()?, words.next()?),
-    ))
+    Some((marker, names, [words.next()?, words.next()?]))
 }
 
 /// Whether the names on a line cover this one: some pattern matches and no negated one does.
@@ -308,9 +301,9 @@ fn matches_any(names: &str, name: &str) -> bool {
     let mut is_covered = false;
     for pattern in names.split(',') {
         match pattern.strip_prefix('!') {
-            Some(excluded) if matches_pattern(&excluded.to_lowercase(), name) => return false,
+            Some(excluded) if matches_pattern(excluded, name) => return false,
             Some(_) => {}
-            None => is_covered |= matches_pattern(&pattern.to_lowercase(), name),
+            None => is_covered |= matches_pattern(pattern, name),
         }
     }
     is_covered
@@ -324,9 +317,11 @@ fn matches_hash(hashed: &str, name: &str) -> Option<bool> {
     Some(mac.verify_slice(&STANDARD.decode(hash).ok()?).is_ok())
 }
 
-/// `*` is any run of characters, `?` any one.
+/// `*` is any run of characters, `?` any one; whether in capitals is all the same.
 fn matches_pattern(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    let is_same =
+        |one: &u8, other: Option<&u8>| other.is_some_and(|it| it.eq_ignore_ascii_case(one));
     let (mut at, mut seen) = (0, 0);
     let mut retry = None;
     while seen < name.len() {
@@ -335,7 +330,7 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
                 retry = Some((at, seen));
                 at += 1;
             }
-            Some(character) if *character == b'?' || name.get(seen) == Some(character) => {
+            Some(character) if *character == b'?' || is_same(character, name.get(seen)) => {
                 at += 1;
                 seen += 1;
             }
@@ -382,7 +377,7 @@ fn certificate_fault(
     let principals = certificate.valid_principals();
     let is_named = principals
         .iter()
-        .any(|principal| matches_pattern(&principal.to_lowercase(), &host.to_lowercase()));
+        .any(|principal| matches_pattern(principal, host));
     if !principals.is_empty() && !is_named {
         return Some("is for another name");
     }

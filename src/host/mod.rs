@@ -18,6 +18,7 @@ pub mod ssh;
 pub mod transfer;
 pub mod transport;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::inventory::Node;
@@ -52,23 +53,31 @@ impl Host {
 
 /// The hosts that a run may talk to, in the order of the inventory.
 #[derive(Clone, Default)]
-pub struct Hosts(Vec<Host>);
+pub struct Hosts {
+    all: Vec<Host>,
+    /// Where each stands among them, by name.
+    places: HashMap<String, usize>,
+}
 
 impl Hosts {
     /// Takes connected hosts, in the order of the inventory.
     #[must_use]
     pub fn new(hosts: Vec<Host>) -> Self {
-        Self(hosts)
+        let names = hosts.iter().map(|host| host.node.name.clone());
+        Self {
+            places: names.zip(0..).collect(),
+            all: hosts,
+        }
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Host> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// The one of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Host> {
-        self.0.iter().find(|host| host.node.name == name)
+        self.all.get(*self.places.get(name)?)
     }
 }

@@ -80,7 +80,15 @@ pub struct Inventory {
 impl Inventory {
     /// The hosts of one role, in the order of the file.
     pub fn with_role(&self, role: Role) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().filter(move |node| node.role == role)
+        self.of_role(role).iter()
+    }
+
+    /// The hosts of one role, in the order of the file: they stand together.
+    #[must_use]
+    pub fn of_role(&self, role: Role) -> &[Node] {
+        let first = self.nodes.partition_point(|node| node.role < role);
+        let last = self.nodes.partition_point(|node| node.role <= role);
+        self.nodes.get(first..last).unwrap_or_default()
     }
 
     /// The host of that name.
@@ -101,7 +109,7 @@ impl Inventory {
     }
 }
 
-/// What a host is for.
+/// What a host is for; in the order in which an inventory has its hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {

@@ -46,7 +46,7 @@ pub async fn exec(session: &Session, words: &[String]) -> Result<(), Error> {
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    answers.sort_by_key(|(host, _)| nodes.iter().position(|node| node.name == *host));
+    answers.sort_by_cached_key(|(host, _)| nodes.iter().position(|node| node.name == *host));
     match session.settings.format {
         Format::Json => println(&as_json(words, &answers).to_string()),
         Format::Table => {

@@ -1,11 +1,14 @@
 //! What a plan would change, judged from readings alone: the same checks as the run, made once in order.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use super::Session;
 use crate::action::{Action as _, Change, Check, Fleet};
 use crate::engine::event::TaskId;
 use crate::error::Error;
+use crate::inventory::Node;
 use crate::plan::Plan;
 
 /// One task that would not leave its host as it is.
@@ -49,14 +52,13 @@ pub enum Verdict {
 /// Judges every task in order; changes foreseen for a host are taken into account by its later tasks.
 pub fn forecast(session: &Session, plan: &Plan, fleet: &Fleet) -> Result<Vec<Pending>, Error> {
     let mut fleet = fleet.clone();
+    let nodes = session.inventory.nodes.iter();
+    let nodes: HashMap<&str, &Node> = nodes.map(|node| (node.name.as_str(), node)).collect();
     let mut pending = Vec::new();
     for play in &plan.plays {
         for (index, step) in play.steps.iter().enumerate() {
-            for node in play
-                .hosts
-                .iter()
-                .filter_map(|name| session.inventory.node(name))
-            {
+            let hosts = play.hosts.iter();
+            for node in hosts.filter_map(|name| nodes.get(name.as_str()).copied()) {
                 let check = step.action.check(&session.context(node, &fleet));
                 let check = check.map_err(|source| Error::Judge {
                     step: step.name.clone(),

@@ -249,7 +249,10 @@ impl Session {
 
     /// Renders once, offline, every file of the plan: an overlay that cannot render is refused here.
     fn check_templates(&self, plan: &Plan) -> Result<(), Error> {
-        render::files(self, plan).map(|_| ())
+        for node in plan.hosts(&self.inventory) {
+            render::files_of(self, plan, node)?;
+        }
+        Ok(())
     }
 }
 

@@ -64,6 +64,7 @@ pub async fn provision(session: &Session) -> Result<(), Error> {
         reader: &reader,
         meter: &meter,
         begun,
+        holds: pending.is_empty(),
     };
     carry_out(session, &work).await
 }
@@ -97,6 +98,8 @@ pub(super) struct Work<'a> {
     pub(super) meter: &'a Arc<Meter>,
     /// Since when the person waits.
     pub(super) begun: Instant,
+    /// Whether every task was judged to hold, from what was read.
+    pub(super) holds: bool,
 }
 
 /// Walks a plan as a run of its own: journalled, read back, summed up.
@@ -126,7 +129,11 @@ pub(super) async fn carry_out(session: &Session, work: &Work<'_>) -> Result<(), 
         run: &run,
         owner: &owner,
     };
-    let mut summary = engine.run(plan).await?;
+    let mut summary = if work.holds {
+        engine.tell_held(plan)?
+    } else {
+        engine.run(plan).await?
+    };
     let mut left = 0;
     if summary.changed > 0 && summary.result == RunResult::Done {
         left = read_back(session, plan, hosts, reader).await?;

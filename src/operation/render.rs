@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::Session;
 use crate::action::{Action as _, Fleet};
 use crate::error::Error;
+use crate::inventory::Node;
 use crate::plan::Plan;
 
 /// A file as it would be on a host.
@@ -22,25 +23,30 @@ pub struct Rendered {
 
 /// Every file that the plan would put on its hosts.
 pub fn files(session: &Session, plan: &Plan) -> Result<Vec<Rendered>, Error> {
-    let fleet = Fleet::default();
     let mut rendered = Vec::new();
     for node in plan.hosts(&session.inventory) {
-        for (_, _, step) in plan.steps_of(&node.name) {
-            let files = step
-                .action
-                .files(&session.context(node, &fleet))
-                .map_err(|source| Error::Judge {
-                    step: step.name.clone(),
-                    host: node.name.clone(),
-                    source,
-                })?;
-            let here = |(path, content)| Rendered {
-                host: node.name.clone(),
-                path,
-                content,
-            };
-            rendered.extend(files.into_iter().map(here));
-        }
+        rendered.extend(files_of(session, plan, node)?);
+    }
+    Ok(rendered)
+}
+
+/// Every file that the plan would put on one host.
+pub fn files_of(session: &Session, plan: &Plan, node: &Node) -> Result<Vec<Rendered>, Error> {
+    let fleet = Fleet::default();
+    let cx = session.context(node, &fleet);
+    let mut rendered = Vec::new();
+    for (_, _, step) in plan.steps_of(&node.name) {
+        let files = step.action.files(&cx).map_err(|source| Error::Judge {
+            step: step.name.clone(),
+            host: node.name.clone(),
+            source,
+        })?;
+        let here = |(path, content)| Rendered {
+            host: node.name.clone(),
+            path,
+            content,
+        };
+        rendered.extend(files.into_iter().map(here));
     }
     Ok(rendered)
 }

@@ -11,6 +11,7 @@
 mod example;
 mod filters;
 mod known;
+mod named;
 mod overlay;
 mod scan;
 mod variables;
@@ -22,6 +23,7 @@ use rust_embed::RustEmbed;
 use serde_json::{Map, Value};
 
 use crate::action::Context;
+use named::{Named, named_variables};
 use overlay::Source;
 
 pub use variables::{
@@ -33,6 +35,8 @@ pub use variables::{
 #[derive(Debug, Clone)]
 pub struct Templates {
     engine: tera::Tera,
+    /// What the templates name of the inventory.
+    of_inventory: Named,
 }
 
 /// A template does not parse, uses an unknown variable, or failed to render.
@@ -113,7 +117,11 @@ impl Templates {
             .map_err(|error| TemplateError::new(overlay::with_origins(&sources, &error)))?;
         let problems: Vec<String> = sources.iter().flat_map(unknown_variables).collect();
         if problems.is_empty() {
-            Ok(Self { engine })
+            let texts = sources.iter().map(|source| source.text.as_str());
+            Ok(Self {
+                engine,
+                of_inventory: Named::members_of("inventory", texts),
+            })
         } else {
             Err(TemplateError::new(problems.join("\n\n")))
         }
@@ -123,6 +131,7 @@ impl Templates {
     fn none() -> Self {
         Self {
             engine: tera::Tera::default(),
+            of_inventory: Named::default(),
         }
     }
 
@@ -155,8 +164,12 @@ impl Templates {
         extra: impl Into<Value>,
     ) -> Result<String, TemplateError> {
         let failed = |error: &tera::Error| TemplateError::new(render_message(name, error));
-        let mut variables =
-            tera::Context::from_serialize(&Variables::new(cx)).map_err(|error| failed(&error))?;
+        let variables = Variables::new(cx);
+        let mut variables = self
+            .engine
+            .get_template_variables(name)
+            .and_then(|named| named_variables(&variables, &named, &self.of_inventory))
+            .map_err(|error| failed(&error))?;
         for (key, value) in complete(name, extra.into())? {
             variables.insert(key, &value);
         }

@@ -4,7 +4,7 @@
 //! renders the branch that uses it. Waiting for that would stop a run half-way, so every path of every expression is looked
 //! up here, loop variables and `set` included. The reader is lenient: tera has parsed the text before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -43,6 +43,32 @@ pub(super) fn unknown(text: &str, known: &Value) -> Vec<Problem> {
         scan.tag(&tag);
     }
     scan.problems
+}
+
+/// The members of a variable that a template names; `None`: it may use any. Read without regard to loops and `set`, so that
+/// rather too many are found than too few.
+pub(super) fn members<'a>(text: &'a str, variable: &str) -> Option<BTreeSet<&'a str>> {
+    let mut members = BTreeSet::new();
+    for tag in tags(text) {
+        for (at, token) in tag.tokens.iter().enumerate() {
+            if token.kind == Kind::Word(variable) {
+                members.insert(member_after(&tag.tokens, at + 1)?);
+            }
+        }
+    }
+    Some(members)
+}
+
+/// `.name` or `["name"]` at that place.
+fn member_after<'a>(tokens: &[Token<'a>], at: usize) -> Option<&'a str> {
+    let next = |more| kind_at(tokens, at + more);
+    match (next(0), next(1), next(2)) {
+        (Some(Kind::Sign("." | "?.")), Some(Kind::Word(name)), _)
+        | (Some(Kind::Sign("[" | "?[")), Some(Kind::Text(name)), Some(Kind::Sign("]"))) => {
+            Some(name)
+        }
+        _ => None,
+    }
 }
 
 /// A word, string or sign of an expression, with its byte offset.
@@ -453,6 +479,30 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(unknown_in(text), expected, "in {text}");
+        }
+    }
+
+    #[test]
+    fn members_are_found_or_any_may_be_used() {
+        let cases: [(&str, Option<&[&str]>); 8] = [
+            ("{{ name }} vip.port", Some(&[])),
+            (
+                "{{ vip.address }}{% if vip?.dns is defined %}{{ vip[\"port\"] }}{% endif %}",
+                Some(&["address", "dns", "port"]),
+            ),
+            (
+                "{% raw %}{{ vip }}{% endraw %}{# vip #}{{ \"vip\" }}",
+                Some(&[]),
+            ),
+            ("{% for key, value in vip %}{{ key }}{% endfor %}", None),
+            ("{% set x = vip %}{{ x.port }}", None),
+            ("{{ vip[name] }}", None),
+            ("{{ vip[\"po\" ~ \"rt\"] }}", None),
+            ("{{ vip | json_encode }}", None),
+        ];
+        for (text, expected) in cases {
+            let expected = expected.map(|names| names.iter().copied().collect());
+            assert_eq!(members(text, "vip"), expected, "in {text}");
         }
     }
 }

@@ -33,11 +33,11 @@ pub struct Variables<'a> {
     /// Its role: `load-balancer`, `etcd`, `master` or `worker`.
     pub role: Role,
     /// All masters, in the order of the inventory.
-    pub masters: Vec<&'a Node>,
+    pub masters: &'a [Node],
     /// All workers.
-    pub workers: Vec<&'a Node>,
+    pub workers: &'a [Node],
     /// All load balancers.
-    pub load_balancers: Vec<&'a Node>,
+    pub load_balancers: &'a [Node],
     /// The load balancers but this host.
     pub peers: Vec<&'a Node>,
     /// VRRP priority: 110 for the first load balancer, 10 less for each further one.
@@ -124,19 +124,18 @@ impl<'a> Variables<'a> {
     pub fn new(cx: &Context<'a>) -> Self {
         let (inventory, node) = (cx.inventory, cx.node);
         let machine = cx.facts().machine().ok();
-        let load_balancers: Vec<&Node> = inventory.with_role(Role::LoadBalancer).collect();
+        let load_balancers = inventory.of_role(Role::LoadBalancer);
         Self {
             inventory,
             node,
             role: node.role,
-            masters: inventory.with_role(Role::Master).collect(),
-            workers: inventory.with_role(Role::Worker).collect(),
+            masters: inventory.of_role(Role::Master),
+            workers: inventory.of_role(Role::Worker),
             peers: load_balancers
                 .iter()
-                .copied()
                 .filter(|other| other.name != node.name)
                 .collect(),
-            priority: priority(&load_balancers, node),
+            priority: priority(load_balancers, node),
             load_balancers,
             interface: interface(inventory, node, machine),
             prefix: prefix(inventory, node, machine),
@@ -179,7 +178,7 @@ impl<'a> Variables<'a> {
 }
 
 /// Distinct by construction as long as there are fewer than twelve; 255 would mean that the host owns the address.
-fn priority(load_balancers: &[&Node], node: &Node) -> u8 {
+fn priority(load_balancers: &[Node], node: &Node) -> u8 {
     let position = load_balancers
         .iter()
         .position(|other| other.name == node.name)

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
+use quorate::host::Host;
 use quorate::host::facts::Machine;
 use quorate::host::probe::{Probe, Readings};
 use quorate::host::simulated::answer;
@@ -101,12 +102,14 @@ impl Site {
         keep_kubeconfig(&stage, &keys);
         let plan = stage.session.plan("provision").expect("a plan");
         let inventory = &stage.session.inventory;
+        let hosts = stage.simulation().hosts();
         let prepared = inventory.nodes.iter().map(|node| {
             let asked = [
                 stage.session.probes_of(&plan, node),
                 status::probes(inventory, node),
             ];
-            let prepared = asked.map(|probes| prepare(&stage, node, &probes));
+            let prepared =
+                asked.map(|probes| prepare(hosts.get(&node.name).expect("there"), &probes));
             (node.name.clone(), prepared.to_vec())
         });
         Self {
@@ -395,8 +398,8 @@ fn keep_kubeconfig(stage: &Stage, keys: &Keys) {
     write_private(&kept, &fetched).expect("written");
 }
 
-fn prepare(stage: &Stage, node: &Node, probes: &[Probe]) -> Prepared {
-    let mut readings = readings(stage, node, probes);
+fn prepare(host: &Host, probes: &[Probe]) -> Prepared {
+    let mut readings = readings(host, probes);
     if let Ok(machine) = readings.machine().cloned() {
         readings = readings.with_machine(Machine {
             clock_us: CLOCK,
@@ -411,9 +414,7 @@ fn prepare(stage: &Stage, node: &Node, probes: &[Probe]) -> Prepared {
 }
 
 /// What the simulation knows of these probes; a script that it does not know says nothing and succeeds.
-fn readings(stage: &Stage, node: &Node, probes: &[Probe]) -> Readings {
-    let hosts = stage.simulation().hosts();
-    let host = hosts.get(&node.name).expect("there");
+fn readings(host: &Host, probes: &[Probe]) -> Readings {
     let mut all = Readings::default();
     for probe in probes {
         if let Ok(readings) = with_clock(host.transport.probe(std::slice::from_ref(probe))) {

@@ -1,6 +1,7 @@
 //! A machine's files. Directories are implied by the files in them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use camino::Utf8Path;
 
@@ -181,7 +182,8 @@ impl Files {
     }
 
     fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a String> {
-        let from = self.by_path.range(prefix.to_owned()..);
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let from = self.by_path.range::<str, _>(from);
         from.map(|(path, _)| path)
             .take_while(move |path| path.starts_with(prefix))
     }

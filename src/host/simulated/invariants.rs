@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use super::machine::Machine;
 use super::snapshot::image;
 use super::world::World;
 use crate::inventory::Role;
@@ -20,15 +19,13 @@ impl World {
         if holders.contains(" and ") {
             self.violate(format!("{holders} hold the virtual IP"));
         }
-        let ca = |machine: &Machine| {
-            machine
-                .files
-                .text("/etc/kubernetes/pki/ca.crt")
-                .map(str::to_owned)
-        };
-        let cas: BTreeSet<String> = self.machines.values().filter_map(ca).collect();
-        if cas.len() > 1 {
-            self.violate(format!("{} CAs are there", cas.len()));
+        let machines = self.machines.values();
+        let cas: BTreeSet<&str> = machines
+            .filter_map(|machine| machine.files.text("/etc/kubernetes/pki/ca.crt"))
+            .collect();
+        let cas = cas.len();
+        if cas > 1 {
+            self.violate(format!("{cas} CAs are there"));
         }
         self.look_at_load_balancers();
         self.look_at_cordons();

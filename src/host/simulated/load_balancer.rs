@@ -67,7 +67,9 @@ impl Machine {
 impl World {
     /// Lets the load balancers agree on who holds the address: nobody preempts, and a holder is heard by its peers only.
     pub(super) fn settle_vip(&mut self) {
-        let names: Vec<String> = self.machines.keys().cloned().collect();
+        let balancers = self.machines.values();
+        let balancers = balancers.filter(|machine| machine.role == Role::LoadBalancer);
+        let names: Vec<String> = balancers.map(|machine| machine.name.clone()).collect();
         for name in &names {
             let may = self.machines.get(name).is_some_and(Machine::may_hold_vip);
             let machine = self.machine(name);

@@ -51,6 +51,7 @@ mod kubelet;
 mod live;
 mod load_balancer;
 pub mod machine;
+pub mod machines;
 mod packages;
 mod people;
 mod pods;

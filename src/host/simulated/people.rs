@@ -1,7 +1,5 @@
 //! What others do to a cluster meanwhile, and what a person mends before running a command again.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value, json};
 
 use super::pods::node_path;
@@ -71,35 +69,34 @@ impl World {
 
     /// Notes cordons that quorate did not make, and that one of these was undone though nobody took it back.
     pub(super) fn look_at_cordons(&mut self) {
-        let Some(cluster) = self.live_cluster() else {
+        let Some(index) = self.live_cluster() else {
             return;
         };
-        let objects = self.etcd.get(cluster).map(|cluster| &cluster.objects);
-        let nodes: Vec<(String, bool, bool)> = objects
-            .into_iter()
-            .flatten()
-            .filter_map(|(path, object)| {
-                let name = path.strip_prefix(node_path("").as_str())?;
-                Some((name.to_owned(), is_cordoned(object), is_ours(object)))
-            })
-            .collect();
-        let of_others = std::mem::take(&mut self.somebodys_cordons);
-        let is_there = |(index, node): &(usize, String)| {
-            *index != cluster || nodes.iter().any(|(name, _, _)| name == node)
-        };
-        let mut kept: BTreeSet<(usize, String)> = of_others.into_iter().filter(is_there).collect();
-        for (name, is_cordoned, is_ours) in nodes {
-            let key = (cluster, name);
-            if is_cordoned && !is_ours {
-                kept.insert(key);
-            } else if !is_cordoned && kept.remove(&key) {
-                self.violate(format!(
-                    "somebody's cordon of {} was undone by somebody else",
-                    key.1
-                ));
+        let mut kept = std::mem::take(&mut self.somebodys_cordons);
+        let objects = self.etcd.get(index).map(|cluster| &cluster.objects);
+        let prefix = node_path("");
+        let is_there = |node: &str| objects.is_some_and(|it| it.contains_key(&node_path(node)));
+        kept.retain(|(cluster, node)| *cluster != index || is_there(node));
+        let mut undone = Vec::new();
+        for (path, object) in objects.into_iter().flatten() {
+            let Some(node) = path.strip_prefix(&prefix) else {
+                continue;
+            };
+            if is_cordoned(object) && !is_ours(object) {
+                kept.insert((index, node.to_owned()));
+            } else if !is_cordoned(object)
+                && !kept.is_empty()
+                && kept.remove(&(index, node.to_owned()))
+            {
+                undone.push(node.to_owned());
             }
         }
         self.somebodys_cordons = kept;
+        for node in undone {
+            self.violate(format!(
+                "somebody's cordon of {node} was undone by somebody else"
+            ));
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use super::world::World;
 
 const PODS: [&str; 2] = ["etcd", "kube-apiserver"];
 
+const MANIFESTS: &str = "/etc/kubernetes/manifests";
+
 /// A running static pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pod {
@@ -33,13 +35,15 @@ impl World {
     /// Starts pods whose manifest is there and stops those whose manifest is gone. A kubelet that is stopped leaves its pods
     /// running.
     pub(super) fn settle_pods(&mut self) {
-        let names: Vec<String> = self.machines.keys().cloned().collect();
+        let may_have = |machine: &&Machine| {
+            (!machine.pods.is_empty() || machine.files.has(MANIFESTS))
+                && machine.runs("kubelet")
+                && machine.runs("containerd")
+        };
+        let machines = self.machines.values().filter(may_have);
+        let names: Vec<String> = machines.map(|machine| machine.name.clone()).collect();
         for host in names {
-            let works = self
-                .machines
-                .get(&host)
-                .is_some_and(|machine| machine.runs("kubelet") && machine.runs("containerd"));
-            for pod in PODS.into_iter().filter(|_| works) {
+            for pod in PODS {
                 self.settle_pod(&host, pod);
             }
         }
@@ -52,10 +56,7 @@ impl World {
             // A service of its own, no pod.
             return;
         }
-        if !machine
-            .files
-            .has(&format!("/etc/kubernetes/manifests/{name}.yaml"))
-        {
+        if !machine.files.has(&format!("{MANIFESTS}/{name}.yaml")) {
             machine.pods.remove(name);
             return;
         }
@@ -104,44 +105,72 @@ impl World {
         else {
             return;
         };
-        let names: Vec<String> = self.machines.keys().cloned().collect();
-        for host in names {
-            if self.kubelet_reaches(&host, cluster) {
+        let behind_vip = self.store_behind_vip();
+        let kubelets = self.machines.values().filter(|it| it.role.is_node());
+        let kubelets: Vec<(String, bool)> = kubelets
+            .map(|machine| {
+                let reaches = self.kubelet_reaches(machine, cluster, behind_vip);
+                (machine.name.clone(), reaches)
+            })
+            .collect();
+        let has_network = self.has_pod_network(cluster);
+        for (host, reaches) in kubelets {
+            if reaches {
                 self.register(&host, cluster);
             }
-            self.tell_readiness(&host, cluster);
+            self.tell_readiness(&host, cluster, reaches, has_network);
         }
     }
 
+    /// Whether a pod network was applied, which brings its configuration to every node.
+    fn has_pod_network(&self, cluster: usize) -> bool {
+        let objects = self.etcd.get(cluster).map(|cluster| &cluster.objects);
+        let is_one =
+            |path: &String| path.contains("/daemonsets/") && !path.ends_with("/kube-proxy");
+        objects.is_some_and(|objects| objects.keys().any(is_one))
+    }
+
     /// Whether a kubelet runs, has a certificate of the cluster and reaches its apiserver.
-    fn kubelet_reaches(&self, host: &str, cluster: usize) -> bool {
-        let Some(machine) = self.machines.get(host) else {
-            return false;
-        };
+    fn kubelet_reaches(
+        &self,
+        machine: &Machine,
+        cluster: usize,
+        behind_vip: Option<usize>,
+    ) -> bool {
         let configured = [
             "/etc/kubernetes/kubelet.conf",
             "/var/lib/kubelet/config.yaml",
         ]
         .iter()
         .all(|path| machine.files.has(path));
-        machine.runs("kubelet") && configured && self.store_seen_by(machine) == Some(cluster)
+        machine.runs("kubelet")
+            && configured
+            && self.store_seen(machine, || behind_vip) == Some(cluster)
     }
 
     /// The cluster that a machine's kubelet reaches: the server that its kubelet.conf names.
     pub(super) fn store_seen_by(&self, machine: &Machine) -> Option<usize> {
+        self.store_seen(machine, || self.store_behind_vip())
+    }
+
+    fn store_seen(
+        &self,
+        machine: &Machine,
+        behind_vip: impl FnOnce() -> Option<usize>,
+    ) -> Option<usize> {
         let conf = machine.files.text("/etc/kubernetes/kubelet.conf")?;
         if conf.contains(&format!("https://{}:", machine.address)) {
             self.store_of(machine)
         } else {
-            self.store_behind_vip()
+            behind_vip()
         }
     }
 
     fn register(&mut self, host: &str, cluster: usize) {
-        let machine = self.machine(host);
-        if machine.is_registered {
+        if self.machines.get(host).is_some_and(|it| it.is_registered) {
             return;
         }
+        let machine = self.machine(host);
         machine.is_registered = true;
         let release = machine
             .kubelet
@@ -162,40 +191,37 @@ impl World {
         node["status"]["nodeInfo"] = info;
     }
 
-    fn tell_readiness(&mut self, host: &str, cluster: usize) {
-        let reaches = self.kubelet_reaches(host, cluster);
+    fn tell_readiness(&mut self, host: &str, cluster: usize, reaches: bool, is_installed: bool) {
         let Some(machine) = self.machines.get(host) else {
             return;
         };
-        let id = machine.machine_id.clone();
-        let has_network = !machine.files.list("/etc/cni/net.d").is_empty();
-        let Some(state) = self.etcd.get_mut(cluster) else {
-            return;
-        };
-        let is_installed = state
-            .objects
-            .keys()
-            .any(|path| path.contains("/daemonsets/") && !path.ends_with("/kube-proxy"));
-        let Some(node) = state.objects.get_mut(&node_path(host)) else {
+        let id = machine.machine_id.as_str();
+        let has_network = is_installed || machine.files.has("/etc/cni/net.d");
+        let state = self.etcd.get_mut(cluster);
+        let Some(node) = state.and_then(|state| state.objects.get_mut(&node_path(host))) else {
             return;
         };
         let is_its_own = node
             .pointer("/status/nodeInfo/machineID")
             .and_then(Value::as_str)
-            == Some(&id);
-        let condition = match (reaches && is_its_own, has_network || is_installed) {
-            (true, true) => {
-                json!({ "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status" })
-            }
-            (true, false) => {
-                json!({ "type": "Ready", "status": "False", "reason": "KubeletNotReady",
-                "message": "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:cni config uninitialized" })
-            }
-            (false, _) => {
-                json!({ "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status." })
-            }
+            == Some(id);
+        let [status, reason, message] = match (reaches && is_its_own, has_network) {
+            (true, true) => ["True", "KubeletReady", "kubelet is posting ready status"],
+            (true, false) => [
+                "False",
+                "KubeletNotReady",
+                "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:cni config uninitialized",
+            ],
+            (false, _) => [
+                "Unknown",
+                "NodeStatusUnknown",
+                "Kubelet stopped posting node status.",
+            ],
         };
-        node["status"]["conditions"] = json!([condition]);
+        let told = node.pointer("/status/conditions/0/message");
+        if told.and_then(Value::as_str) != Some(message) {
+            node["status"]["conditions"] = json!([{ "type": "Ready", "status": status, "reason": reason, "message": message }]);
+        }
     }
 }
 
@@ -206,7 +232,8 @@ fn free_cidr(objects: &BTreeMap<String, Value>) -> Option<String> {
         .filter(|(path, _)| path.starts_with(&node_path("")))
         .filter_map(|(_, node)| node.pointer("/spec/podCIDR")?.as_str())
         .collect();
-    let mut ranges = (0..256).map(|number| format!("10.244.{number}.0/24"));
+    let mut ranges =
+        (0..1024).map(|number| format!("10.{}.{}.0/24", 244 + number / 256, number % 256));
     ranges.find(|range| !taken.contains(range.as_str()))
 }
 

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::etcd::Cluster;
 use super::faults::{Fault, What, When};
 use super::machine::Machine;
+use super::machines::Machines;
 use super::record::Call;
 use super::snapshot::Saved;
 use crate::inventory::Inventory;
@@ -22,7 +23,7 @@ pub const BEGINNING: u64 = 1_767_225_600_000_000;
 #[derive(Debug, Clone)]
 pub struct World {
     /// By name.
-    pub machines: BTreeMap<String, Machine>,
+    pub machines: Machines,
     /// Every etcd cluster that was ever founded.
     pub etcd: Vec<Cluster>,
     /// How many CAs were ever made.
@@ -173,22 +174,16 @@ impl World {
     /// Lets time pass.
     pub fn pass(&mut self, passed: Duration) {
         let until = self.now + u64::try_from(passed.as_micros()).unwrap_or(0);
-        while let Some((due, host)) = self.next_due().filter(|(due, _)| *due <= until) {
+        while let Some((due, host)) = self
+            .machines
+            .next_due(self.settled)
+            .filter(|(due, _)| *due <= until)
+        {
             self.now = self.now.max(due);
             self.happen(&host);
             self.settle();
         }
         self.now = until;
-    }
-
-    fn next_due(&self) -> Option<(u64, String)> {
-        let due = |machine: &Machine| machine.next_due(self.settled);
-        let next = self
-            .machines
-            .values()
-            .filter_map(|machine| Some((due(machine)?, &machine.name)))
-            .min();
-        next.map(|(due, name)| (due, name.clone()))
     }
 
     /// Makes what is due on a machine happen.

@@ -208,6 +208,7 @@ pub(super) async fn walk(
         reader: &reader,
         meter,
         begun,
+        holds: false,
     };
     carry_out(session, &work).await
 }

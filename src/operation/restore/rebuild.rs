@@ -81,6 +81,7 @@ pub(super) async fn base(
         reader: &reader,
         meter,
         begun: Instant::now(),
+        holds: false,
     };
     carry_out(session, &work).await
 }

@@ -179,6 +179,7 @@ pub async fn upgrade(session: &Session, options: &Options) -> Result<(), Error> 
             reader: &reader,
             meter: &meter,
             begun,
+            holds: false,
         };
         carry_out(&hop, &work).await?;
     }

@@ -101,8 +101,7 @@ fn priorities_are_distinct_and_none_owns_the_address() {
             ..World::new("lb1").cx().node.clone()
         })
         .collect();
-    let all: Vec<&Node> = nodes.iter().collect();
-    let priorities: Vec<u8> = all.iter().map(|node| priority(&all, node)).collect();
+    let priorities: Vec<u8> = nodes.iter().map(|node| priority(&nodes, node)).collect();
     assert_eq!(priorities.get(..3).unwrap(), [110, 100, 90]);
     let mut distinct = priorities.clone();
     distinct.dedup();
