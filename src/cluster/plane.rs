@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8Path;
 
 use super::ca::Ca;
-use super::etcd::{MemberId, Members, View};
+use super::etcd::{MemberId, Members, View, quorum};
 use super::etcd_member::Seats;
 use super::node::NodeObject;
 use super::report::{self, Answer, Has, Report};
@@ -270,38 +270,64 @@ impl<'a> Plane<'a> {
 
     /// Hosts that answer and have etcd's data, and its manifest where it is stacked.
     #[must_use]
-    pub fn with_data(&self) -> Vec<&'a str> {
+    pub fn with_data(&self) -> Vec<&'a Node> {
         if let Some(seats) = &self.external {
             let seats = seats.seats.iter().filter(|seat| seat.has_data());
-            return seats.map(|seat| seat.node.name.as_str()).collect();
+            return seats.map(|seat| seat.node).collect();
         }
-        let has =
-            |report: &report::Report| report.has(Has::EtcdData) && report.has(Has::EtcdManifest);
-        let masters = self.masters.iter();
-        masters
-            .filter(|master| has(&master.report))
-            .map(|master| master.node.name.as_str())
-            .collect()
+        let has = |master: &&Member<'a>| {
+            master.report.has(Has::EtcdData) && master.report.has(Has::EtcdManifest)
+        };
+        let masters = self.masters.iter().filter(has);
+        masters.map(|master| master.node).collect()
     }
 
-    /// While etcd has no quorum: hosts with its data on which it does not answer, though it may in a moment.
+    /// Those of them on which etcd does not serve.
     #[must_use]
-    pub fn without_answer(&self) -> Vec<&'a str> {
+    pub fn silent_with_data(&self) -> Vec<&'a Node> {
+        let views = self.views();
+        let serves = |node: &Node| views.iter().any(|(it, _)| it.name == node.name);
+        let mut hosts = self.with_data();
+        hosts.retain(|node| !serves(node));
+        hosts
+    }
+
+    /// Whether etcd on that host runs and says that it sees no leader, though it may not serve yet.
+    #[must_use]
+    pub fn is_waiting(&self, name: &str) -> bool {
+        let seats = self.external.iter().flat_map(|seats| &seats.seats);
+        let seats = seats.map(|seat| (seat.node, &seat.report));
+        let masters = self.masters.iter().map(|own| (own.node, &own.report));
+        let mut reports = masters.chain(seats).filter(|(node, _)| node.name == name);
+        reports.any(|(_, report)| is_waiting(report))
+    }
+
+    /// Of those on which etcd does not serve, the ones of which more may be known in a moment: while there is no quorum, and
+    /// unless kubelet refuses etcd or too few have data to be one and etcd says so itself.
+    #[must_use]
+    pub fn starting(&self) -> Vec<&'a Node> {
         if matches!(self.etcd(), Etcd::Living(_)) {
             return Vec::new();
         }
-        let answering: BTreeSet<&str> = self
-            .views()
-            .into_iter()
-            .map(|(node, _)| node.name.as_str())
-            .collect();
-        let is_refused = |name: &str| {
-            self.of(name)
-                .is_some_and(|master| master.report.refused.is_some())
+        let is_refused = |node: &Node| {
+            let master = self.of(&node.name);
+            master.is_some_and(|master| master.report.refused.is_some())
         };
-        let mut hosts = self.with_data();
-        hosts.retain(|name| !answering.contains(name) && !is_refused(name));
+        let may_have_quorum = self.may_have_quorum();
+        let is_known = |node: &Node| !may_have_quorum && self.is_waiting(&node.name);
+        let mut hosts = self.silent_with_data();
+        hosts.retain(|node| !is_refused(node) && !is_known(node));
         hosts
+    }
+
+    /// Whether enough hosts answer and have data to be a quorum, if all places of etcd in the inventory have a vote.
+    #[must_use]
+    pub fn may_have_quorum(&self) -> bool {
+        let places = match &self.external {
+            Some(seats) => seats.seats.len() + seats.unread.len(),
+            None => self.masters.len() + self.unread.len(),
+        };
+        self.with_data().len() >= quorum(places)
     }
 
     /// Whether any master has ever been part of a cluster.
@@ -356,6 +382,7 @@ pub fn ailment(master: &Member<'_>) -> String {
         return format!("its kubelet refuses {}", crate::text::escape(refused));
     }
     match (&master.report.readyz, &master.etcd) {
+        (_, None) if is_waiting(&master.report) => "its etcd waits for a quorum".to_owned(),
         (_, None) if master.report.has(Has::EtcdManifest) => "its etcd does not answer".to_owned(),
         (_, Some(view)) if !view.is_healthy => "its etcd has no quorum".to_owned(),
         (Answer::Unreachable, _) => "its apiserver does not answer".to_owned(),
@@ -365,4 +392,10 @@ pub fn ailment(master: &Member<'_>) -> String {
         (Answer::Absent, _) => "it has no apiserver".to_owned(),
         (Answer::Http(..), _) => "its apiserver answers".to_owned(),
     }
+}
+
+/// Whether etcd runs and serves nobody yet: it was started while there was no quorum.
+fn is_waiting(report: &Report) -> bool {
+    report.etcd_status == Answer::Unreachable
+        && matches!(report.etcd_health, Answer::Http(code, _) if code != 200)
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::backup::{KUBECTL, backup, cluster, is_there, write};
 use super::harness::Lab;
 use super::{CLUSTER, is_whole, measure, member_id, random, report};
@@ -22,9 +24,9 @@ pub fn what_is_lost_is_replaced(lab: &Lab, soak: u32) {
     for _ in 0..soak.clamp(1, 10) {
         a_recovery_killed_at_a_random_moment_goes_on(lab);
     }
-    a_survivor_carries_on(lab, "--force-new-cluster");
+    a_survivor_carries_on(lab, false);
+    a_survivor_carries_on(lab, true);
     if soak > 0 {
-        a_survivor_carries_on(lab, "");
         everything_lost_comes_back_on_blank_machines(lab);
     }
 }
@@ -126,34 +128,51 @@ fn a_recovery_killed_at_a_random_moment_goes_on(lab: &Lab) {
     assert_eq!(kind(), "nothing");
 }
 
-/// Two of three killed, one with its disk; the other comes back with what it knew. `flag`: how the survivor's data is taken,
-/// empty for a snapshot of it.
-fn a_survivor_carries_on(lab: &Lab, flag: &str) {
-    let held = format!("held-by-all-{}", flag.trim_start_matches('-'));
+/// Two of three killed, one with its disk; the other comes back with what it knew. The survivor's etcd is found as it serves
+/// on, or (`is_late`) after its liveness probe has ended it: it was started again without a quorum and serves nobody.
+fn a_survivor_carries_on(lab: &Lab, is_late: bool) {
+    let held = format!("held-by-all-{is_late}");
     write(lab, &held);
     for master in ["master2", "master3"] {
         lab.fault("kill", master);
     }
-    lab.replace("master3");
-    let diagnosed = lab.json(&["recover", "--plan"]);
-    assert_eq!(diagnosed["proposal"]["kind"], "survivor", "{diagnosed:#}");
-    let saved = backup(lab, &["--plaintext"]);
-    assert_eq!(saved["etcd"]["had-quorum"], false, "a survivor is enough");
-    let begun = Instant::now();
+    let mut words = vec!["recover", "--yes", "--confirm"];
     let name = cluster(lab);
-    let words = ["recover", "--yes", "--confirm", &name, flag];
-    let words: Vec<&str> = words.into_iter().filter(|it| !it.is_empty()).collect();
+    words.push(&name);
+    if is_late {
+        lab.wait("the survivor's etcd to be started again", CLUSTER, |it| {
+            etcd_of(it, "master1").is_null()
+        });
+        let diagnosed = lab.json(&["recover", "--plan"]);
+        assert_eq!(diagnosed["proposal"]["kind"], "survivor", "{diagnosed:#}");
+        let saved = backup(lab, &["--plaintext"]);
+        assert_eq!(saved["etcd"]["had-quorum"], false, "a survivor is enough");
+    } else {
+        words.push("--force-new-cluster");
+    }
+    let begun = Instant::now();
     let mut run = lab.start(&words);
     lab.wait("the endpoint to be ready", CLUSTER, |status| {
         status["virtual_ip"]["is_ready"] == true
     });
     let back = begun.elapsed();
-    println!("figure: quorum lost {flag}: service back in {back:?} (bar 180 s)");
+    let words = words.join(" ");
+    println!("figure: quorum lost, `{words}`: service back in {back:?} (bar 180 s)");
     assert!(run.wait().expect("it ends").success());
     assert!(back < Duration::from_secs(180), "{back:?}");
     lab.fault("boot", "master2");
-    joins_again(lab, "a master that was given up and has its old disk");
+    lab.replace("master3");
+    joins_again(
+        lab,
+        "one that was given up with its old disk, and a blank one",
+    );
     assert!(is_there(lab, &held));
+}
+
+fn etcd_of<'a>(status: &'a Value, master: &str) -> &'a Value {
+    let masters = status["masters"].as_array();
+    let found = masters.and_then(|all| all.iter().find(|it| it["name"] == master));
+    &found.unwrap_or_else(|| panic!("{master} answers: {status:#}"))["etcd"]
 }
 
 fn everything_lost_comes_back_on_blank_machines(lab: &Lab) {

@@ -17,6 +17,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::etcd::View;
+use super::report::{Answer, Report};
 use crate::host::Host;
 use crate::host::command::{Command, Script};
 use crate::host::error::HostError;
@@ -33,13 +35,21 @@ const ATTEMPTS: u32 = 3;
 /// Where a snapshot lies on the host that took it.
 pub const PATH: &str = "/var/lib/quorate/snapshot/snapshot.db";
 
-const SAVE: &str = concat!(include_str!("image.sh"), include_str!("save.sh"));
+const SAVE: &str = concat!(
+    include_str!("image.sh"),
+    include_str!("scratch.sh"),
+    include_str!("save.sh")
+);
 const TRIAL: &str = concat!(
     include_str!("image.sh"),
     include_str!("scratch.sh"),
     include_str!("trial.sh")
 );
-const SAVE_EXTERNAL: &str = concat!(include_str!("external.sh"), include_str!("save.sh"));
+const SAVE_EXTERNAL: &str = concat!(
+    include_str!("external.sh"),
+    include_str!("scratch.sh"),
+    include_str!("save.sh")
+);
 const TRIAL_EXTERNAL: &str = concat!(
     include_str!("external.sh"),
     include_str!("scratch.sh"),
@@ -67,6 +77,19 @@ pub struct Snapshot {
     pub contents: Contents,
     /// The image whose programs made it.
     pub image: String,
+    /// What the member says of itself where it was made to serve for this; its only member is itself then.
+    pub view: Option<View>,
+}
+
+/// What a snapshot is taken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// The member that serves.
+    Living,
+    /// A copy of the data of one that does not. A member that starts while there is no quorum never does: etcd serves
+    /// clients from the moment on which it has joined (`ReadyNotify`), and one without a quorum fails its liveness probe, so
+    /// that kubelet starts it again (after 80 s with kubeadm's manifest; seen with 3.4.23).
+    Data,
 }
 
 /// What an etcd holds at a revision.
@@ -121,17 +144,18 @@ impl SnapshotError {
 
 /// Saves a snapshot of the host's etcd at [`PATH`] and proves it by a trial restore on the same host.
 ///
-/// Works without quorum. `run` names this start among others of the same job; `note` is told what goes on.
+/// Works without quorum, see [`From`]. `run` names this start among others of the same job; `note` is told what goes on.
 pub async fn take_proved(
     host: &Host,
     run: &str,
+    from: From,
     note: &(dyn Fn(String) + Sync),
 ) -> Result<Snapshot, SnapshotError> {
     let mut attempt = 1;
     loop {
         let name = &host.node.name;
         note(format!("{name}: saving a snapshot of etcd"));
-        let snapshot = take(host, &format!("{run}-{attempt}")).await?;
+        let snapshot = take(host, &format!("{run}-{attempt}"), from).await?;
         note(format!(
             "{name}: restoring it into a scratch etcd: revision {}, {} keys, {} bytes",
             snapshot.revision, snapshot.contents.keys, snapshot.size
@@ -199,9 +223,13 @@ pub async fn discard(host: &Host) -> Result<(), HostError> {
 }
 
 /// Saves a snapshot of the host's etcd at [`PATH`], unproved. `run` names this start among others of the same job.
-pub async fn take(host: &Host, run: &str) -> Result<Snapshot, SnapshotError> {
+pub async fn take(host: &Host, run: &str, from: From) -> Result<Snapshot, SnapshotError> {
     let [save, _] = bodies(host);
     let script = Script::new("etcd-snapshot-save", save);
+    let script = match from {
+        From::Living => script,
+        From::Data => script.arg("data").arg(&host.node.name),
+    };
     let text = job(host, "etcd-snapshot", "saving the snapshot", run, script).await?;
     parse_saved(&text).ok_or_else(|| garbled(host, "etcd-snapshot", &text))
 }
@@ -267,6 +295,16 @@ fn parse_saved(text: &str) -> Option<Snapshot> {
         revision: status.get("revision")?.as_u64().filter(|it| *it > 0)?,
         contents: parse_contents(text)?,
         image: field(text, "image")?.to_owned(),
+        view: view(text),
+    })
+}
+
+fn view(text: &str) -> Option<View> {
+    let answer = |word: &str| Some(Answer::Http(200, field(text, word)?.to_owned()));
+    View::of(&Report {
+        etcd_status: answer("member-status")?,
+        etcd_members: answer("member-list")?,
+        ..Report::default()
     })
 }
 

@@ -2,8 +2,9 @@
 
 use std::cmp::Reverse;
 
+use super::From;
 use crate::cluster::etcd::View;
-use crate::cluster::plane::{Etcd, Plane};
+use crate::cluster::plane::{Cluster, Etcd, Plane};
 use crate::inventory::Node;
 
 /// A member and its host.
@@ -11,20 +12,38 @@ use crate::inventory::Node;
 pub struct Best<'p> {
     /// The host.
     pub node: &'p Node,
-    /// What its etcd says.
-    pub view: &'p View,
+    /// What its etcd says; `None`: nothing, but its data is there.
+    pub view: Option<&'p View>,
+}
+
+impl Best<'_> {
+    /// What its snapshot is taken of.
+    #[must_use]
+    pub fn from(&self) -> From {
+        match self.view {
+            Some(_) => From::Living,
+            None => From::Data,
+        }
+    }
 }
 
 /// The member whose data is the best: of the cluster that the members agree on, healthy if one is, the highest term and
 /// the most entries, and among equals one that does not lead.
 ///
 /// Without quorum nobody is healthy; then the survivor with the newest log is the best there is, as Raft itself would
-/// elect it: by term, then by index.
+/// elect it: by term, then by index. If none says anything, it is the only one that has data.
 #[must_use]
 pub fn best<'p>(plane: &'p Plane<'_>) -> Option<Best<'p>> {
-    let (Etcd::Living(cluster) | Etcd::NoQuorum(cluster)) = plane.etcd() else {
-        return None;
-    };
+    match plane.etcd() {
+        Etcd::Living(cluster) | Etcd::NoQuorum(cluster) => best_of(plane, &cluster),
+        Etcd::Silent => match plane.with_data().as_slice() {
+            [node] => Some(Best { node, view: None }),
+            _ => None,
+        },
+    }
+}
+
+fn best_of<'p>(plane: &'p Plane<'_>, cluster: &Cluster) -> Option<Best<'p>> {
     let worth = |view: &View| (view.is_healthy, view.term, view.applied, view.index);
     let of_cluster = plane.views().into_iter().filter(|(_, view)| {
         let is_learner = cluster
@@ -45,7 +64,10 @@ pub fn best<'p>(plane: &'p Plane<'_>) -> Option<Best<'p>> {
             index,
         ))
     });
-    ranked.map(|(node, view)| Best { node, view })
+    ranked.map(|(node, view)| Best {
+        node,
+        view: Some(view),
+    })
 }
 
 /// Entries that count as no lag while the cluster is written to.

@@ -200,7 +200,13 @@ impl World {
         data
     }
 
-    /// The member that runs and serves on a machine.
+    /// The member that serves clients on a machine.
+    pub(super) fn serving(&self, machine: &Machine) -> Option<Data> {
+        let serves = machine.pods.get("etcd").is_some_and(|pod| pod.serves);
+        self.running(machine).filter(|_| serves)
+    }
+
+    /// The member that runs on a machine and talks to the others.
     pub(super) fn running(&self, machine: &Machine) -> Option<Data> {
         let pod = machine.pods.get("etcd").filter(|_| machine.is_up())?;
         let (cluster, member) = pod.member.filter(|_| self.now >= pod.comes_up_at()[0])?;

@@ -76,10 +76,7 @@ impl World {
                 (true, Some(pod)) if pod.member.is_some() => {}
                 (true, _) => {
                     let member = self.start_configured_member(&host);
-                    let pod = super::pods::Pod {
-                        since: self.now,
-                        member,
-                    };
+                    let pod = super::pods::Pod::starting(self.now, member);
                     self.machine(&host).pods.insert(UNIT.to_owned(), pod);
                 }
             }

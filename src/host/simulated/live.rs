@@ -166,16 +166,13 @@ impl World {
         let since = BEGINNING - 3_600_000_000;
         if data.is_some() {
             let pod = Pod {
-                since,
-                member: data,
+                serves: true,
+                ..Pod::starting(since, data)
             };
             machine.pods.insert("etcd".to_owned(), pod);
         }
         if report.readyz.is_ok() {
-            let pod = Pod {
-                since,
-                member: None,
-            };
+            let pod = Pod::starting(since, None);
             machine.pods.insert("kube-apiserver".to_owned(), pod);
         }
         if report.node.is_ok() {

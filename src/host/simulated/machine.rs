@@ -178,7 +178,7 @@ impl Machine {
         let pods = self
             .pods
             .values()
-            .flat_map(Pod::comes_up_at)
+            .flat_map(|pod| pod.comes_up_at().into_iter().chain(pod.ends_at()))
             .filter(|at| *at > settled);
         jobs.chain(undos).chain(pods).min()
     }

@@ -19,15 +19,37 @@ pub struct Pod {
     pub since: u64,
     /// The etcd member that runs in it; `None`: it exits and is started again.
     pub member: Option<Data>,
+    /// Whether that serves clients: from the moment on which it has seen a quorum.
+    pub serves: bool,
+    /// Since when it has seen none.
+    pub fails_since: Option<u64>,
 }
 
 /// Microseconds from the start of etcd, and of the apiserver, until they serve.
 pub(super) const STARTS_US: [u64; 2] = [1_000_000, 2_000_000];
 
+/// Microseconds for which the liveness probe of kubeadm's manifest bears an etcd without a quorum.
+const BEARS_US: u64 = 80_000_000;
+
 impl Pod {
+    /// One that starts.
+    pub(super) fn starting(since: u64, member: Option<Data>) -> Self {
+        Self {
+            since,
+            member,
+            serves: false,
+            fails_since: None,
+        }
+    }
+
     /// When something about it changes by itself.
     pub(super) fn comes_up_at(&self) -> [u64; 2] {
         STARTS_US.map(|takes| self.since + takes)
+    }
+
+    /// When its liveness probe ends it.
+    pub(super) fn ends_at(&self) -> Option<u64> {
+        Some(self.fails_since? + BEARS_US)
     }
 }
 
@@ -79,7 +101,33 @@ impl World {
         };
         self.machine(host)
             .pods
-            .insert(name.to_owned(), Pod { since: now, member });
+            .insert(name.to_owned(), Pod::starting(now, member));
+    }
+
+    /// A member serves once it has seen a quorum. While it sees none its liveness probe fails, and kubelet starts it again.
+    pub(super) fn settle_members(&mut self) {
+        let now = self.now;
+        let members: Vec<(String, usize)> = self
+            .machines
+            .values()
+            .filter_map(|machine| Some((machine.name.clone(), self.running(machine)?.0)))
+            .collect();
+        for (host, cluster) in members {
+            let has_quorum = self.has_quorum(cluster);
+            let machine = self.machine(&host);
+            let is_probed = machine.runs("kubelet") && !machine.units.contains_key("etcd");
+            let Some(pod) = machine.pods.get_mut("etcd") else {
+                continue;
+            };
+            if has_quorum {
+                pod.serves = true;
+                pod.fails_since = None;
+            } else if is_probed && pod.ends_at().is_some_and(|at| at <= now) {
+                *pod = Pod::starting(now, pod.member);
+            } else {
+                pod.fails_since.get_or_insert(now);
+            }
+        }
     }
 
     /// Whether a kubelet refuses etcd's pod: it judges when it starts, by a Node that it does not find.

@@ -48,8 +48,10 @@ pub(super) fn answers_of_etcd(world: &World, machine: &Machine, report: &mut Rep
     report.etcd_status = Answer::Unreachable;
     if let Some(data) = world.running(machine) {
         let ok = |body: Option<String>| Answer::Http(200, body.unwrap_or_default());
-        report.etcd_status = ok(world.etcd_status(data));
-        report.etcd_members = ok(world.etcd_members(data));
+        if world.serving(machine).is_some() {
+            report.etcd_status = ok(world.etcd_status(data));
+            report.etcd_members = ok(world.etcd_members(data));
+        }
         report.etcd_health = if world.has_quorum(data.0) {
             Answer::Http(200, "{\"health\":\"true\"}".to_owned())
         } else {

@@ -223,7 +223,13 @@ fn clear(world: &mut World, work: &Work) -> End {
 
 fn save(world: &mut World, work: &Work) -> End {
     let machine = world.machine(&work.host).clone();
-    let Some((cluster, _)) = world.running(&machine) else {
+    let is_copy = work.arguments.first().is_some_and(|from| from == "data");
+    let member = if is_copy {
+        etcd::data(&machine)
+    } else {
+        world.serving(&machine)
+    };
+    let Some((cluster, own)) = member else {
         return End::Fails("dial tcp 127.0.0.1:2379: connect: connection refused".to_owned());
     };
     let Some(state) = world.etcd.get(cluster) else {
@@ -235,8 +241,13 @@ fn save(world: &mut World, work: &Work) -> End {
     };
     let number = world.saved.len();
     let file = format!("etcd's snapshot {number}\n");
+    let of_itself = if is_copy {
+        alone(world, (cluster, own))
+    } else {
+        String::new()
+    };
     let text = format!(
-        "status {}\n{}image {}\nsha256 {}\nsize {}\n",
+        "{of_itself}status {}\n{}image {}\nsha256 {}\nsize {}\n",
         json!({ "revision": saved.revision }),
         contents(&saved),
         programs(&machine).unwrap_or_default(),
@@ -247,6 +258,17 @@ fn save(world: &mut World, work: &Work) -> End {
     world.put(work, PATH, file, 0o600);
     world.say(&work.host, "etcd-snapshot", text);
     End::Done
+}
+
+/// What a member says of itself that was made a cluster of one.
+fn alone(world: &World, data: etcd::Data) -> String {
+    let status = world.etcd_status(data).unwrap_or_default();
+    let members = world.etcd_members(data).unwrap_or_default();
+    let mut members: Value = serde_json::from_str(&members).unwrap_or_default();
+    if let Some(members) = members["members"].as_array_mut() {
+        members.retain(|member| member["ID"] == json!(data.1.to_string()));
+    }
+    format!("member-status {status}\nmember-list {members}\n")
 }
 
 /// What etcd's programs say of a key space: its hash, and how many keys it has.

@@ -200,6 +200,7 @@ impl World {
     pub fn settle(&mut self) {
         self.settle_etcd_services();
         self.settle_pods();
+        self.settle_members();
         self.settle_nodes();
         self.settle_vip();
         self.look_for_violations();

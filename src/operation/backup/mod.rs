@@ -27,9 +27,10 @@ use crate::backup::seal::Seal;
 use crate::backup::store::{Growing, Store};
 use crate::backup::{BackupError, Id, io};
 use crate::cluster::ca::SHARED_PKI;
+use crate::cluster::etcd::View;
 use crate::cluster::plane::{Etcd, Plane};
 use crate::cluster::report;
-use crate::cluster::snapshot::{self, Best, Snapshot};
+use crate::cluster::snapshot::{self, Best, Snapshot, SnapshotError};
 use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
@@ -41,7 +42,7 @@ use crate::report::{Format, eprintln, println};
 use crate::state::cluster_dir;
 use prove::{Proved, Source};
 
-/// How long etcd without a quorum may be away: kubelet waits at most five minutes between two starts of a container
+/// How long etcd may be away: kubelet waits at most five minutes between two starts of a container
 /// (`MaxContainerBackOff`).
 const STARTS_AGAIN: Duration = Duration::from_secs(6 * 60);
 
@@ -146,7 +147,17 @@ pub async fn take(
     let mut objects = vec![object];
     let (of_hosts, missing_hosts) = host_objects(session, hosts, seal, &growing, &id).await?;
     objects.extend(of_hosts);
-    objects.extend(described(session, member, host, seal, &growing).await?);
+    let view = member.view.or(snapshot.view.as_ref());
+    let view = view.ok_or_else(|| {
+        let reason = "etcd did not say who it is".to_owned();
+        let (host, during) = (host.node.name.clone(), "the snapshot".to_owned());
+        Error::Snapshot(SnapshotError::Host(HostError::Garbled {
+            host,
+            during,
+            reason,
+        }))
+    })?;
+    objects.extend(described(session, view, host, seal, &growing).await?);
     discard(hosts, host).await?;
     let manifest = Manifest {
         version: VERSION,
@@ -155,7 +166,7 @@ pub async fn take(
         ca: plane.ca().map(|ca| ca.hash.clone()).unwrap_or_default(),
         taken: at,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        etcd: etcd_part(&plane, member, snapshot),
+        etcd: etcd_part(&plane, host, view, &snapshot),
         kubernetes: session.inventory.kubernetes.to_string(),
         quorate: env!("CARGO_PKG_VERSION").to_owned(),
         sealed: seal.kind(),
@@ -200,8 +211,8 @@ pub async fn masters(hosts: &Hosts) -> Fleet {
     Fleet::clone(&reader.fleet())
 }
 
-/// As [`masters`], but while no quorum of etcd answers it looks again, for [`STARTS_AGAIN`] at most, until every member that has
-/// its data does: a member without a quorum fails its liveness probe and is ended by it, again and again.
+/// As [`masters`], but while etcd has no quorum and may be starting, see [`Plane::starting`], it looks again, for
+/// [`STARTS_AGAIN`] at most.
 pub async fn masters_with_etcd(
     session: &Session,
     hosts: &Hosts,
@@ -211,7 +222,9 @@ pub async fn masters_with_etcd(
     let mut is_told = false;
     loop {
         let fleet = masters(hosts).await;
-        let awaited = Plane::read(&session.inventory, &fleet).without_answer();
+        let plane = Plane::read(&session.inventory, &fleet);
+        let awaited = plane.starting();
+        let awaited: Vec<&str> = awaited.iter().map(|node| node.name.as_str()).collect();
         let Some(host) = awaited.first().and_then(|name| hosts.get(name)) else {
             return fleet;
         };
@@ -220,8 +233,8 @@ pub async fn masters_with_etcd(
         }
         if !is_told {
             note(format!(
-                "etcd has no quorum and does not answer on {}, though its data is there. Without a quorum kubelet ends and starts it \
-                 again and again: looking for at most {} minutes",
+                "etcd has no quorum and does not answer on {}, though its data is there: it may be starting, and is looked at for at \
+                 most {} minutes",
                 awaited.join(", "),
                 STARTS_AGAIN.as_secs() / 60
             ));
@@ -237,7 +250,7 @@ fn chosen<'p, 'h>(plane: &'p Plane<'_>, hosts: &'h Hosts) -> Result<(Best<'p>, &
     let found = best.and_then(|member| Some((member, hosts.get(&member.node.name)?)));
     found.ok_or_else(|| Error::Refused {
         findings: vec![
-            "no etcd member answers on any host, so there is nothing to save: start etcd (look at \
+            "no etcd member answers, and not just one host has data, so nobody can tell what to save: start etcd (look at \
              `journalctl -u kubelet`), or copy /var/lib/etcd of the newest one by hand"
                 .to_owned(),
         ],
@@ -294,14 +307,13 @@ fn has_cluster(tar: &[u8]) -> bool {
 
 async fn described(
     session: &Session,
-    member: Best<'_>,
+    view: &View,
     host: &Host,
     seal: &Seal,
     growing: &Growing<'_>,
 ) -> Result<[Object; 2], Error> {
-    let members = &member.view.members;
     let minor = session.inventory.kubernetes.minor;
-    let description = gather::description(host, members, minor).await;
+    let description = gather::description(host, &view.members, minor).await;
     let path = &session.inventory.path;
     let inventory = fs_err::read(path).map_err(io(format!("read {path}")))?;
     Ok([
@@ -314,17 +326,16 @@ async fn described(
     ])
 }
 
-fn etcd_part(plane: &Plane<'_>, member: Best<'_>, snapshot: Snapshot) -> EtcdPart {
-    let view = member.view;
+fn etcd_part(plane: &Plane<'_>, host: &Host, view: &View, snapshot: &Snapshot) -> EtcdPart {
     let url = |urls: &[String]| urls.first().cloned().unwrap_or_default();
     EtcdPart {
         cluster_id: view.cluster_id.to_string(),
         version: view.version.clone(),
-        image: snapshot.image,
-        member: member.node.name.clone(),
+        image: snapshot.image.clone(),
+        member: host.node.name.clone(),
         had_quorum: matches!(plane.etcd(), Etcd::Living(_)),
         revision: snapshot.revision,
-        contents: snapshot.contents,
+        contents: snapshot.contents.clone(),
         members: view
             .members
             .0

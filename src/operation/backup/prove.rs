@@ -46,7 +46,9 @@ impl Source<'_> {
         if let Some(tools) = self.tools(session).await {
             return self.prove_here(session, &tools, seal, growing, id).await;
         }
-        let snapshot = snapshot::take_proved(self.host, &id.to_string(), self.note).await?;
+        let snapshot =
+            snapshot::take_proved(self.host, &id.to_string(), self.member.from(), self.note)
+                .await?;
         let mut sealer = seal.begin(growing.directory(), SNAPSHOT)?;
         self.bring(&snapshot, |piece| sealer.write(piece)).await?;
         Ok(Proved {
@@ -58,7 +60,7 @@ impl Source<'_> {
 
     /// What this computer could restore it with; nothing for simulated hosts, whose etcd is none.
     async fn tools(&self, session: &Session) -> Option<Tools> {
-        let version = &self.member.view.version;
+        let version = &self.member.view?.version;
         let path = std::env::var_os("PATH")?;
         match session.desk {
             Desk::Real => Tools::find(&path, version).await,
@@ -82,7 +84,8 @@ impl Source<'_> {
         let mut attempt = 1;
         let snapshot = loop {
             (self.note)(format!("{name}: saving a snapshot of etcd"));
-            let snapshot = snapshot::take(self.host, &format!("{id}-{attempt}")).await?;
+            let snapshot =
+                snapshot::take(self.host, &format!("{id}-{attempt}"), self.member.from()).await?;
             let mut copy = create_private(&file).map_err(io(format!("create {file}")))?;
             self.bring(&snapshot, |piece| copy.write_all(piece)).await?;
             (self.note)(format!(

@@ -165,8 +165,16 @@ impl Site<'_> {
 
     /// Refuses `--force-new-cluster` wherever anything less will do, with the arithmetic.
     pub fn may_force(&self, proposal: &Proposal) -> Result<(), String> {
-        if matches!(proposal, Proposal::Survivor(_)) {
-            return Ok(());
+        if let Proposal::Survivor(name) = proposal {
+            let answers = self.plane.of(name).is_some_and(|own| own.etcd.is_some());
+            return if answers {
+                Ok(())
+            } else {
+                Err(format!(
+                    "--force-new-cluster must know whom it gives up, and etcd on {name} does not say: leave it out, and a copy of its \
+                     data will be made to serve"
+                ))
+            };
         }
         if self.plane.external.is_some() {
             return Err(format!(
@@ -309,7 +317,7 @@ impl Site<'_> {
 
     fn without_quorum(&self, cluster: &Cluster) -> Proposal {
         let voters = cluster.members.voters().count();
-        let with_data = self.plane.with_data();
+        let with_data = self.with_data();
         if with_data.len() >= quorum(voters) {
             return Proposal::Wait(format!(
                 "{} of {voters} members have their data ({}): start their etcd instead of giving any of it up; look at `journalctl -u {}` there",
@@ -326,14 +334,20 @@ impl Site<'_> {
                 with_data.join(", ")
             ));
         }
-        match snapshot::best(self.plane) {
-            Some(survivor) => Proposal::Survivor(survivor.node.name.clone()),
-            None => Proposal::Refuse("no member that answers belongs to the cluster".to_owned()),
+        let silent = self.plane.silent_with_data();
+        match (silent.first(), snapshot::best(self.plane)) {
+            (Some(silent), Some(answering)) => {
+                Proposal::Refuse(unranked(&silent.name, &answering.node.name))
+            }
+            (None, Some(survivor)) => Proposal::Survivor(survivor.node.name.clone()),
+            (_, None) => {
+                Proposal::Refuse("no member that answers belongs to the cluster".to_owned())
+            }
         }
     }
 
     fn silent(&self) -> Proposal {
-        match self.plane.with_data().as_slice() {
+        match self.with_data().as_slice() {
             [] if self.plane.external.is_some() => Proposal::Refuse(
                 "no member of etcd that answers has data, and an etcd of its own is not yet restored from a backup. Bring a host \
                  back with its disk and run this again, or restore a backup's snapshot by hand with `etcdctl snapshot restore`"
@@ -345,12 +359,28 @@ impl Site<'_> {
                  of the way and restore a backup",
                 self.plane.unread.join(", ")
             )),
+            [survivor] if self.is_alone(survivor) => Proposal::Survivor((*survivor).to_owned()),
+            [one, other, ..] if self.plane.external.is_none() && !self.plane.may_have_quorum() => {
+                Proposal::Refuse(unranked(one, other))
+            }
             with_data => Proposal::Wait(format!(
                 "etcd runs nowhere, but its data is there on {}: start it; look at `journalctl -u {}` there",
                 with_data.join(", "),
                 self.unit()
             )),
         }
+    }
+
+    /// Whether its etcd says that it sees nobody, and too few others have data for a quorum.
+    fn is_alone(&self, survivor: &str) -> bool {
+        let is_stacked = self.plane.external.is_none();
+        is_stacked && !self.plane.may_have_quorum() && self.plane.is_waiting(survivor)
+    }
+
+    /// Names of those that answer and have data.
+    fn with_data(&self) -> Vec<&str> {
+        let hosts = self.plane.with_data().into_iter();
+        hosts.map(|node| node.name.as_str()).collect()
     }
 
     /// The unit that runs etcd.
@@ -383,6 +413,15 @@ fn in_safe_order(cluster: &Cluster, mut gone: Vec<Removal>) -> Proposal {
         left.0.retain(|member| member.id != id);
     }
     Proposal::Remove(gone)
+}
+
+/// Two survivors of which one says nothing.
+fn unranked(silent: &str, other: &str) -> String {
+    format!(
+        "etcd has lost its quorum, {silent} and {other} both have data, and etcd on {silent} does not serve, so nobody can tell whose \
+         is newer: a member that was started without a quorum never does. Back both up, switch off the one whose data is to be given \
+         up, then run this again"
+    )
 }
 
 fn line(when: &str, voters: usize, healthy: usize) -> String {

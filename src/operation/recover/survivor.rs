@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::note;
-use crate::cluster::etcd::MemberId;
+use crate::cluster::etcd::{MemberId, View};
 use crate::cluster::plane::Plane;
 use crate::cluster::restore::Way;
-use crate::cluster::snapshot;
+use crate::cluster::snapshot::{self, From};
 use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::error::Error;
@@ -51,7 +51,7 @@ pub(super) async fn begin(
     survivor: &str,
     way: Way,
 ) -> Result<(), Error> {
-    let left_behind = left_behind(plane, survivor, way);
+    let view = plane.of(survivor).and_then(|own| own.etcd.as_ref());
     let lock_name = format!("{}-restore", session.inventory.name);
     let _lock = lock::take(hosts, &lock_name, &lock::owner()).await?;
     let host = hosts
@@ -64,11 +64,16 @@ pub(super) async fn begin(
             sha256: String::new(),
             size: 0,
             content: Content::OwnData,
-            left_behind,
+            left_behind: view.map(others).unwrap_or_default(),
         };
         return lay(hosts, &[host], &states(hosts).await?, &source).await;
     }
-    let taken = snapshot::take_proved(host, &run, &|line| note(&line)).await?;
+    let from = match view {
+        Some(_) => From::Living,
+        None => From::Data,
+    };
+    let taken = snapshot::take_proved(host, &run, from, &|line| note(&line)).await?;
+    let view = view.or(taken.view.as_ref());
     // The safety copy: it stays when the restore is done.
     let kept = format!("/var/lib/quorate/recovered/{run}.db");
     keep(host, snapshot::PATH, &kept).await?;
@@ -83,24 +88,16 @@ pub(super) async fn begin(
         sha256: taken.sha256,
         size: taken.size,
         content: Content::OnHost(&kept),
-        left_behind,
+        left_behind: view.map(|view| view.cluster_id).into_iter().collect(),
     };
     lay(hosts, &[host], &states(hosts).await?, &source).await
 }
 
-/// The cluster that was; or, where its id stays, its other members.
-fn left_behind(plane: &Plane<'_>, survivor: &str, way: Way) -> BTreeSet<MemberId> {
-    let Some(view) = plane.of(survivor).and_then(|own| own.etcd.as_ref()) else {
-        return BTreeSet::new();
-    };
-    match way {
-        Way::Snapshot => [view.cluster_id].into(),
-        Way::ForceNewCluster => {
-            let mut others = view.members.ids();
-            others.remove(&view.member_id);
-            others
-        }
-    }
+/// The members that are given up.
+fn others(view: &View) -> BTreeSet<MemberId> {
+    let mut others = view.members.ids();
+    others.remove(&view.member_id);
+    others
 }
 
 async fn keep(host: &Host, from: &str, to: &str) -> Result<(), Error> {

@@ -40,7 +40,7 @@ pub(super) async fn take(session: &Session, hosts: &Hosts, site: &Site<'_>) -> R
     let run = RunId::new().to_string();
     let note = |line: String| eprintln(&line);
     let name = &host.node.name;
-    match snapshot::take_proved(host, &run, &note).await {
+    match snapshot::take_proved(host, &run, snapshot::From::Living, &note).await {
         Ok(_) => {}
         Err(error) => {
             for line in error.output().unwrap_or_default().lines() {

@@ -262,6 +262,22 @@ fn without_any_data_a_backup_is_restored_and_never_while_a_host_might_still_have
 }
 
 #[test]
+fn a_survivor_that_was_started_again_says_only_that_it_waits() {
+    let waiting = |number| {
+        let mut report = stopped(number, &[]);
+        report.etcd_health = Answer::Http(503, "{\"health\":\"false\"}".to_owned());
+        Some(report)
+    };
+    for others in [[None, None], [Some(Report::default()), None]] {
+        let [second, third] = others;
+        let alone = proposed([waiting(1), second, third], &[]);
+        assert_eq!(alone, Proposal::Survivor("master1".to_owned()));
+    }
+    let together = proposed([waiting(1), waiting(2), None], &[]);
+    assert!(matches!(together, Proposal::Wait(_)), "{together:?}");
+}
+
+#[test]
 fn the_arithmetic_is_shown_before_and_after() {
     let inventory = testing::inventory();
     let reports = vec![Some(joined(1, &ALL)), Some(joined(2, &ALL)), None];
