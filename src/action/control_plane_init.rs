@@ -28,6 +28,9 @@ const DEADLINE: Duration = Duration::from_secs(1200);
 /// How long the founded control plane may take to serve.
 const SERVES: Duration = Duration::from_secs(240);
 
+/// The unit of a job is cleared away a moment after the job has ended.
+const CLEARS: Duration = Duration::from_secs(30);
+
 /// Founds the cluster, once.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -190,6 +193,10 @@ impl Action for ControlPlaneInit {
 
     fn scope(&self, _cx: &Context<'_>) -> Scope {
         Scope::Cluster
+    }
+
+    fn settles_within(&self) -> Duration {
+        CLEARS
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {

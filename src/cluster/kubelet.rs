@@ -94,16 +94,23 @@ macro_rules! beside_kubelet {
     journalctl -q -o cat -u kubelet _PID="$kubelet" | grep -q 'Failed to admit pod.*etcd-'
 }
 beside_kubelet() {
-    while sleep 2; do
-        if has_refused_etcd; then
-            echo "kubelet refuses etcd: it is started again"
-            systemctl restart kubelet
-        fi
-    done &
+    (
+        # Nothing of it may outlive it: a job's unit runs as long as any process in it.
+        trap 'kill $!; exit 0' TERM
+        while :; do
+            sleep 2 &
+            wait $!
+            if has_refused_etcd; then
+                echo "kubelet refuses etcd: it is started again"
+                systemctl restart kubelet || :
+            fi
+        done
+    ) 2>/dev/null &
     watch=$!
     code=0
     "$@" || code=$?
     kill $watch || :
+    wait $watch || :
     return $code
 }
 "#
