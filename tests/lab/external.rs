@@ -65,7 +65,7 @@ pub fn on_hosts_of_their_own() {
     std::fs::write(&path, rest).expect("written");
     write_etcd(&lab, "", &hosts[..3]);
     founded(&lab);
-    it_grows_to_five_and_shrinks_to_three(&lab, rest, &hosts);
+    two_more_members_are_added_as_learners(&lab, rest, &hosts);
 }
 
 /// Adds `etcd:` to the lab's inventory.
@@ -249,31 +249,14 @@ fn a_dead_member_is_replaced(lab: &Lab, member: &str) {
     nothing_changes(lab);
 }
 
-/// Two more as learners; then two that the inventory has no more are stopped by hand and removed by `recover`. With the list
-/// of members the only apiserver starts anew, which its clients notice.
-fn it_grows_to_five_and_shrinks_to_three(lab: &Lab, rest: &str, hosts: &[String]) {
-    let write = |hosts: &[String]| {
-        std::fs::write(lab.inventory(), rest).expect("written");
-        write_etcd(lab, "", hosts);
-    };
-    write(hosts);
+/// With the list of members the only apiserver starts anew, which its clients notice.
+fn two_more_members_are_added_as_learners(lab: &Lab, rest: &str, hosts: &[String]) {
+    std::fs::write(lab.inventory(), rest).expect("written");
+    write_etcd(lab, "", hosts);
     under_the_client(lab, "three members made five", || {
         lab.must(&["provision", "--yes"]);
     });
     lab.wait("five members", CLUSTER, |status| has_members(status, 5));
-    nothing_changes(lab);
-
-    write(&hosts[..3]);
-    under_the_client(lab, "five members made three", || {
-        lab.must(&["provision", "--yes"]);
-        for host in &hosts[3..] {
-            let (name, _) = host.split_once(':').expect("name: address");
-            let stop = "sudo systemctl disable --now etcd etcd-watch";
-            lab.must(&["lab", "ssh", "--name", lab.name(), name, stop]);
-        }
-        lab.must(&["recover", "--yes"]);
-        lab.wait("three members", CLUSTER, is_whole);
-    });
     nothing_changes(lab);
 }
 
