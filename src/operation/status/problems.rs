@@ -363,7 +363,7 @@ fn node_problems(inventory: &Inventory, node: &NodeStatus, problems: &mut Vec<Pr
 }
 
 /// Certificates of one host that end soon are one problem; what renews itself only counts when it has failed to.
-fn certificates(certificates: &[Certificate], problems: &mut Vec<Problem>) {
+pub(super) fn certificates(certificates: &[Certificate], problems: &mut Vec<Problem>) {
     let hosts: BTreeSet<&str> = certificates.iter().map(|it| it.host.as_str()).collect();
     for host in hosts {
         let mut ending: Vec<&Certificate> = certificates
