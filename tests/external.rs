@@ -104,6 +104,26 @@ fn a_member_that_lost_its_data_is_added_again() {
     assert_eq!(changes(&run), steps);
 }
 
+/// etcd refuses to promote a learner that has not yet what the leader has.
+#[test]
+fn a_learner_that_is_not_in_sync_is_promoted_when_it_is() {
+    let stage = stage(INVENTORY, "provision");
+    with_clock(async {
+        done(&stage.run().await);
+        {
+            let mut world = stage.simulation().world();
+            lose_data(&mut world, "etcd1");
+            world.settle();
+        }
+        done(&stage.run().await);
+        let world = stage.simulation().world();
+        whole(&world, 3);
+        let asks = world.calls.iter();
+        let asks = asks.filter(|call| call.what.starts_with("etcd-member-promote"));
+        assert!(asks.count() > 1);
+    });
+}
+
 #[test]
 fn a_replaced_machine_becomes_a_member_again() {
     for host in ["etcd2", "master1"] {

@@ -214,12 +214,14 @@ async fn add(effect: &Effect<'_>) -> Result<(), ActionError> {
             return Ok(());
         };
         let step = step(own, &cluster);
-        let last = said(&step).to_owned();
+        let mut last = said(&step).to_owned();
         match step {
             Step::Done => return Ok(()),
-            Step::Remove(cluster, member) => remove(effect, &cluster, &member).await?,
+            Step::Remove(cluster, member) => {
+                last.extend(remove(effect, &cluster, &member).await?);
+            }
             Step::Clear => clear(effect).await?,
-            Step::Add => add_learner(effect, own, &cluster).await?,
+            Step::Add => last.extend(add_learner(effect, own, &cluster).await?),
             Step::Mark(beginning) => mark(effect, &beginning).await?,
             Step::Start => {
                 configure(effect, &fleet).await?;
@@ -227,13 +229,8 @@ async fn add(effect: &Effect<'_>) -> Result<(), ActionError> {
             }
             // Refused while it is not in sync: asked again.
             Step::Promote(id) => {
-                ask(
-                    effect,
-                    &cluster,
-                    id,
-                    etcd::promote_script(id, &effect.cx.inventory.etcd),
-                )
-                .await?;
+                let script = etcd::promote_script(id, &effect.cx.inventory.etcd);
+                last.extend(ask(effect, &cluster, id, script).await?);
             }
             Step::Keep(beginning) => {
                 let keep = Command::script(etcd_unit::keep()).stdin(beginning.to_string());
@@ -248,7 +245,7 @@ async fn add(effect: &Effect<'_>) -> Result<(), ActionError> {
                 last,
             });
         }
-        tokio::time::sleep(PAUSE).await;
+        effect.host.transport.rest(PAUSE).await;
     }
 }
 
@@ -287,7 +284,7 @@ fn said(step: &Step) -> &'static str {
         Step::Clear => "what lies there is moved aside",
         Step::Add => "it is being added",
         Step::Mark(_) | Step::Start => "it has not come up yet",
-        Step::Promote(_) => "it is a learner and not in sync yet",
+        Step::Promote(_) => "it is a learner, and was asked to be promoted",
         Step::Keep(_) | Step::Done => "it is a voter",
     }
 }
@@ -296,7 +293,7 @@ async fn remove(
     effect: &Effect<'_>,
     cluster: &Cluster,
     member: &Member,
-) -> Result<(), ActionError> {
+) -> Result<Option<String>, ActionError> {
     let allowed = cluster.members.safe_to_remove(member.id, &cluster.healthy);
     allowed.map_err(|why| ActionError::Unsafe {
         why: format!(
@@ -337,7 +334,7 @@ async fn add_learner(
     effect: &Effect<'_>,
     own: &Seat<'_>,
     cluster: &Cluster,
-) -> Result<(), ActionError> {
+) -> Result<Option<String>, ActionError> {
     let troubles = cluster.troubles();
     if !troubles.is_empty() {
         return Err(ActionError::Unsafe {
@@ -375,16 +372,19 @@ async fn open(effect: &Effect<'_>) -> Result<(), ActionError> {
     restart(effect).await
 }
 
-/// Asks a healthy member other than that one; what it answers shows in the next reading.
+/// Asks a healthy member other than that one. Whether it did it shows in the next reading; the words of a refusal are for the
+/// person who waits in vain.
 async fn ask(
     effect: &Effect<'_>,
     cluster: &Cluster,
     but: MemberId,
     script: crate::host::command::Script,
-) -> Result<(), ActionError> {
+) -> Result<Option<String>, ActionError> {
     let survivor = survivor(effect, cluster, but).ok_or_else(|| no_quorum(effect))?;
-    survivor.succeed(&Command::script(script)).await?;
-    Ok(())
+    let output = survivor.succeed(&Command::script(script)).await?.text();
+    let is_done = output.trim_end().ends_with("\n200");
+    let said = crate::text::last_lines(output.as_bytes());
+    Ok((!is_done).then(|| format!("; etcd of {} said: {said}", survivor.node.name)))
 }
 
 fn survivor<'a>(effect: &Effect<'a>, cluster: &Cluster, but: MemberId) -> Option<&'a Host> {

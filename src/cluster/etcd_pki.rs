@@ -128,6 +128,13 @@ pub fn make(whose: Whose, configuration: &str, ca: Option<&Secret>) -> Command {
 /// Days before its end at which a certificate is made anew; `quorate status` warns no earlier.
 const RENEWED: i64 = 30;
 
+/// Whether a certificate is one of those that are made here, and made anew before they end; its CA's is none.
+#[must_use]
+pub fn is_renewed(path: &str) -> bool {
+    let directories = ["/etc/etcd/pki/", "/etc/kubernetes/quorate/etcd/"];
+    directories.iter().any(|it| path.starts_with(it)) && !path.ends_with("/ca.crt")
+}
+
 /// In words, that a certificate ends soon by the host's clock (microseconds since the epoch) or has ended; `None`: it does not,
 /// or it is no certificate.
 #[must_use]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::client::Client;
+use crate::client::{Client, Figures};
 use crate::harness::Lab;
 
 /// The version that Debian 12 has.
@@ -18,52 +18,76 @@ const CUT: Duration = Duration::from_secs(10);
 
 const MEMBERS: [&str; 3] = ["master1", "master2", "master3"];
 
+/// Makes certificates that lie there anew, with the same keys and names, for ten days only.
+const AGED: &str = r"
+    set -e
+    for path in /etc/etcd/pki/server /etc/etcd/pki/peer /etc/etcd/pki/healthcheck-client /etc/kubernetes/quorate/etcd/client; do
+        openssl x509 -x509toreq -in $path.crt -signkey $path.key -copy_extensions copyall -out /root/aged.csr
+        openssl x509 -req -in /root/aged.csr -CA /etc/etcd/pki/ca.crt -CAkey /etc/etcd/pki/ca.key -set_serial 77 -days 10 \
+            -copy_extensions copyall -out /root/aged.crt
+        cat /root/aged.crt >$path.crt
+    done 2>&1";
+
+/// The end of the certificate that a member shows, and since when its process runs.
+const SHOWN: &str = r"
+    openssl s_client -connect 127.0.0.1:2379 </dev/null 2>/dev/null | openssl x509 -noout -enddate
+    systemctl show etcd -p ExecMainStartTimestampMonotonic";
+
 /// Members on the masters, with a network of their own for the traffic between them.
 pub fn on_the_masters() {
     let lab = Lab::up();
     let peers = PeerNetwork::new(&lab, &MEMBERS);
-    let host = |host: &&str| format!("    {host}: {{ peer-address: {} }}", peers.address(host));
+    let host = |host: &&str| format!("{host}: {{ peer-address: {} }}", peers.address(host));
     let hosts: Vec<String> = MEMBERS.iter().map(host).collect();
     write_etcd(
         &lab,
-        &format!(
-            "  peer-network: {}\n  hosts:\n{}\n",
-            peers.network(),
-            hosts.join("\n")
-        ),
+        &format!("  peer-network: {}\n", peers.network()),
+        &hosts,
     );
     founded(&lab);
-    a_member_whose_peers_are_cut_off_is_reported_and_clients_are_served(&lab, &peers);
+    a_member_whose_peers_are_cut_off_steps_aside(&lab, &peers);
+    certificates_near_their_end_are_made_anew_and_nothing_restarts(&lab);
     a_changed_setting_rolls_one_member_at_a_time(&lab);
-    a_member_that_lost_its_data_is_added_again(&lab);
+    for member in [leader(&lab.status()), follower(&lab.status())] {
+        a_member_that_lost_its_data_is_added_again(&lab, &member);
+    }
+    a_backup_is_proved(&lab);
+    a_dead_member_is_replaced(&lab, MEMBERS[super::random(MEMBERS.len())]);
 }
 
 /// Members on hosts of their own: what the lab booted as workers.
 pub fn on_hosts_of_their_own() {
-    let lab = Lab::up_with(&["--lbs", "1", "--masters", "1", "--workers", "3"]);
+    let lab = Lab::up_with(&["--lbs", "1", "--masters", "1", "--workers", "5"]);
     let path = lab.inventory();
     let text = std::fs::read_to_string(&path).expect("the lab wrote an inventory");
     let (rest, workers) = text.split_once("workers:\n").expect("it has workers");
-    let hosts: Vec<String> = workers.lines().map(|line| format!("  {line}")).collect();
+    let hosts: Vec<String> = workers.lines().map(|line| line.trim().to_owned()).collect();
     std::fs::write(&path, rest).expect("written");
-    write_etcd(&lab, &format!("  hosts:\n{}\n", hosts.join("\n")));
+    write_etcd(&lab, "", &hosts[..3]);
     founded(&lab);
+    two_more_members_are_added_as_learners(&lab, rest, &hosts);
 }
 
 /// Adds `etcd:` to the lab's inventory.
-fn write_etcd(lab: &Lab, members: &str) {
+fn write_etcd(lab: &Lab, settings: &str, hosts: &[String]) {
     let path = lab.inventory();
     let text = std::fs::read_to_string(&path).expect("the lab wrote an inventory");
-    let etcd =
-        format!("etcd:\n  version: {VERSION}\n  quota: 1GiB\n  snapshot-count: 10000\n{members}");
+    let etcd = format!(
+        "etcd:\n  version: {VERSION}\n  quota: 1GiB\n  snapshot-count: 10000\n{settings}  hosts:\n    {}\n",
+        hosts.join("\n    ")
+    );
     std::fs::write(&path, format!("{text}{etcd}")).expect("written");
 }
 
 fn founded(lab: &Lab) {
     let plan = lab.must(&["plan"]);
     assert!(plan.contains("Ports between the hosts"), "{plan}");
+    let begun = Instant::now();
     let summary = lab.json(&["provision", "--yes"]);
-    println!("lab: provisioned with an etcd of its own: {summary}");
+    let took = begun.elapsed();
+    println!(
+        "figure: an etcd of its own and a cluster on it, from bare hosts: {took:?}: {summary}"
+    );
     lab.wait("the cluster to be whole", CLUSTER, is_whole);
     println!("{}", lab.must(&["status"]));
     nothing_changes(lab);
@@ -75,33 +99,109 @@ fn nothing_changes(lab: &Lab) {
     assert_eq!(summary["changed"], 0);
 }
 
-fn is_whole(status: &Value) -> bool {
-    let members = status["etcd"].as_array();
-    let is_healthy = |member: &Value| {
-        let etcd = &member["etcd"];
-        etcd["is_healthy"] == true && etcd["members"].as_array().is_some_and(|all| all.len() == 3)
-    };
-    status["health"] == "ok"
-        && members.is_some_and(|members| members.len() == 3 && members.iter().all(is_healthy))
-}
-
-fn a_member_whose_peers_are_cut_off_is_reported_and_clients_are_served(
-    lab: &Lab,
-    peers: &PeerNetwork,
-) {
+/// Does something under the client and prints the figures.
+fn under_the_client(lab: &Lab, what: &str, does: impl FnOnce()) -> Figures {
     let client = Client::start(lab.endpoint(), &lab.ca());
-    peers.set(MEMBERS[2], "down");
-    let status = lab.wait("the cut member to be reported", CLUSTER, |status| {
-        status["health"] == "degraded"
-    });
-    println!("lab: peers of {} cut: {}", MEMBERS[2], status["problems"]);
-    std::thread::sleep(CUT);
-    peers.set(MEMBERS[2], "up");
-    lab.wait("the cluster to be whole", CLUSTER, is_whole);
+    let begun = Instant::now();
+    does();
+    let took = begun.elapsed();
     let figures = client.stop();
-    println!("lab: a member's peer network cut: {figures}");
+    println!("figure: {what}: {took:?}; {figures}");
+    figures
 }
 
+fn is_whole(status: &Value) -> bool {
+    has_members(status, MEMBERS.len())
+}
+
+/// Whether all is well, and so many members know each other.
+fn has_members(status: &Value, count: usize) -> bool {
+    let is_healthy = |member: &&Value| {
+        let etcd = &member["etcd"];
+        let known = etcd["members"].as_array().map(Vec::len);
+        etcd["is_healthy"] == true && known == Some(count)
+    };
+    status["health"] == "ok" && members(status).filter(is_healthy).count() == count
+}
+
+fn members(status: &Value) -> impl Iterator<Item = &Value> {
+    status["etcd"].as_array().into_iter().flatten()
+}
+
+fn leader(status: &Value) -> String {
+    name_of(status, |etcd| etcd["is_leader"] == true)
+}
+
+fn follower(status: &Value) -> String {
+    name_of(status, |etcd| etcd["is_leader"] == false)
+}
+
+fn name_of(status: &Value, is_so: impl Fn(&Value) -> bool) -> String {
+    let found = members(status).find(|member| is_so(&member["etcd"]));
+    let found = found.unwrap_or_else(|| panic!("no such member in {status:#}"));
+    found["name"].as_str().expect("a name").to_owned()
+}
+
+/// Its clients still reach it, so it would refuse every third question of all apiservers.
+fn a_member_whose_peers_are_cut_off_steps_aside(lab: &Lab, peers: &PeerNetwork) {
+    let cut = MEMBERS[2];
+    let steps_aside = |status: &Value| {
+        let is_silent = |member: &Value| member["name"] == cut && member["etcd"].is_null();
+        let masters = status["masters"].as_array();
+        let is_ready = |master: &Value| master["apiserver"]["state"] == "ready";
+        status["health"] == "degraded"
+            && members(status).any(is_silent)
+            && masters.is_some_and(|masters| masters.iter().all(is_ready))
+    };
+    under_the_client(
+        lab,
+        "a member's peers cut off, until it has stepped aside",
+        || {
+            peers.set(cut, "down");
+            let status = lab.wait("the cut member to step aside", CLUSTER, steps_aside);
+            println!("lab: peers of {cut} cut: {}", status["problems"]);
+        },
+    );
+    let figures = under_the_client(lab, "the same, afterwards", || std::thread::sleep(CUT));
+    assert_eq!(figures.failed, 0, "{figures}");
+    under_the_client(lab, "its peers are back", || {
+        peers.set(cut, "up");
+        lab.wait("the cluster to be whole", CLUSTER, is_whole);
+    });
+    nothing_changes(lab);
+}
+
+fn certificates_near_their_end_are_made_anew_and_nothing_restarts(lab: &Lab) {
+    for member in MEMBERS {
+        lab.on(member, AGED);
+    }
+    let before: Vec<String> = MEMBERS.iter().map(|it| lab.on(it, SHOWN)).collect();
+    let status = lab.status();
+    let problems = status["problems"].to_string();
+    assert!(
+        problems.contains("`quorate provision` makes them anew"),
+        "{problems}"
+    );
+    let figures = under_the_client(lab, "certificates of etcd made anew", || {
+        let summary = lab.json(&["provision", "--yes"]);
+        // Each member's own, and each apiserver's.
+        assert_eq!(summary["changed"], 6, "{summary}");
+    });
+    assert_eq!(figures.failed, 0, "{figures}");
+    lab.wait("the cluster to be whole", CLUSTER, is_whole);
+    for (member, before) in MEMBERS.iter().zip(before) {
+        let now = lab.on(member, SHOWN);
+        let line = |text: &str, key: &str| {
+            let mut lines = text.lines().map(str::to_owned);
+            lines.find(|line| line.contains(key)).expect("it is said")
+        };
+        assert_ne!(line(&now, "notAfter"), line(&before, "notAfter"));
+        assert_eq!(line(&now, "Timestamp"), line(&before, "Timestamp"));
+    }
+    nothing_changes(lab);
+}
+
+/// All connections are made anew here, with the certificates that were made before.
 fn a_changed_setting_rolls_one_member_at_a_time(lab: &Lab) {
     let path = lab.inventory();
     let text = std::fs::read_to_string(&path).expect("an inventory");
@@ -110,33 +210,53 @@ fn a_changed_setting_rolls_one_member_at_a_time(lab: &Lab) {
         text.replace("snapshot-count: 10000", "snapshot-count: 20000"),
     )
     .expect("written");
-    let client = Client::start(lab.endpoint(), &lab.ca());
-    let begun = Instant::now();
-    let summary = lab.json(&["provision", "--yes"]);
-    println!(
-        "lab: a setting of etcd changed in {:?}: {summary}",
-        begun.elapsed()
-    );
-    println!("lab: meanwhile {}", client.stop());
-    // Each member its file and its restart.
-    assert_eq!(summary["changed"], 6);
+    under_the_client(lab, "a setting of etcd changed on three members", || {
+        let summary = lab.json(&["provision", "--yes"]);
+        // Each member its file and its restart.
+        assert_eq!(summary["changed"], 6, "{summary}");
+    });
     nothing_changes(lab);
 }
 
-fn a_member_that_lost_its_data_is_added_again(lab: &Lab) {
+fn a_member_that_lost_its_data_is_added_again(lab: &Lab, member: &str) {
     lab.on(
-        MEMBERS[1],
+        member,
         "systemctl stop etcd && rm -rf /var/lib/etcd-external/member",
     );
-    let client = Client::start(lab.endpoint(), &lab.ca());
-    let begun = Instant::now();
-    let summary = lab.json(&["provision", "--yes"]);
-    println!(
-        "lab: a wiped member was added again in {:?}: {summary}",
-        begun.elapsed()
-    );
-    println!("lab: meanwhile {}", client.stop());
+    under_the_client(lab, &format!("wiped {member} added again"), || {
+        lab.must(&["provision", "--yes"]);
+    });
     lab.wait("the cluster to be whole", CLUSTER, is_whole);
+    nothing_changes(lab);
+}
+
+fn a_backup_is_proved(lab: &Lab) {
+    super::backup::backup(lab, &["--plaintext"]);
+    lab.must(&["backup", "verify", "--all"]);
+}
+
+fn a_dead_member_is_replaced(lab: &Lab, member: &str) {
+    under_the_client(lab, &format!("{member} dead, removed, replaced"), || {
+        lab.fault("kill", member);
+        lab.wait("the loss to be seen", CLUSTER, |status| !is_whole(status));
+        let diagnosed = lab.json(&["recover", "--plan"]);
+        assert_eq!(diagnosed["proposal"]["kind"], "remove", "{diagnosed:#}");
+        lab.must(&["recover", "--yes"]);
+        lab.replace(member);
+        lab.must(&["recover", "--yes"]);
+        lab.wait("the cluster to be whole", CLUSTER, is_whole);
+    });
+    nothing_changes(lab);
+}
+
+/// With the list of members the only apiserver starts anew, which its clients notice.
+fn two_more_members_are_added_as_learners(lab: &Lab, rest: &str, hosts: &[String]) {
+    std::fs::write(lab.inventory(), rest).expect("written");
+    write_etcd(lab, "", hosts);
+    under_the_client(lab, "three members made five", || {
+        lab.must(&["provision", "--yes"]);
+    });
+    lab.wait("five members", CLUSTER, |status| has_members(status, 5));
     nothing_changes(lab);
 }
 

@@ -1,5 +1,9 @@
 //! etcd as a cluster of its own: its configuration, its unit, and what kubeadm hears of it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+
 use quorate::host::probe::{FileState, Readings};
 use quorate::inventory::Role;
 use serde_json::{Value, json};
@@ -91,5 +95,66 @@ fn kubeadm_hears_of_the_clients_urls_in_every_api() {
                 "keyFile": "/etc/kubernetes/quorate/etcd/client.key",
             }})
         );
+    }
+}
+
+/// Runs the watch for ten looks with programs that answer as told. What it asked of systemd, each a line.
+fn watched(has_leader: &str, other: &str, is_active: bool) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs_err::write(&path, text).unwrap();
+        fs_err::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    };
+    put(
+        "watch",
+        &Cluster::load(SAMPLE).render("etcd/etcd-watch", "etcd2"),
+    );
+    put(
+        "curl",
+        &format!(
+            "#!/bin/sh\ncase \"$*\" in\n*/metrics) echo 'etcd_server_has_leader {has_leader}' ;;\n\
+             *21:2379/health) exit 7 ;;\n*23:2379/health) echo '{{\"health\":\"{other}\"}}' ;;\n*) exit 2 ;;\nesac\n"
+        ),
+    );
+    put(
+        "systemctl",
+        &format!(
+            "#!/bin/sh\ncd {}\n[ \"$1\" != is-active ] || exit {}\necho \"$*\" >>asked\n",
+            folder.path().display(),
+            i32::from(!is_active) * 3
+        ),
+    );
+    put(
+        "sleep",
+        &format!(
+            "#!/bin/sh\ncd {}\necho >>looks\n[ \"$(wc -l <looks)\" -le 10 ]\n",
+            folder.path().display()
+        ),
+    );
+    let path = format!(
+        "{}:{}",
+        folder.path().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let status = Command::new(folder.path().join("watch"))
+        .env("PATH", path)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "the looks end, and so does it: {status}");
+    fs_err::read_to_string(folder.path().join("asked")).unwrap_or_default()
+}
+
+#[test]
+fn a_member_steps_aside_only_when_another_one_is_healthy() {
+    let anew = "try-restart --no-block etcd\n";
+    assert_eq!(watched("0", "true", true), anew.repeat(3));
+    for (has_leader, other, is_active) in [
+        ("1", "true", true),
+        ("0", "false", true),
+        ("0", "true", false),
+    ] {
+        assert_eq!(watched(has_leader, other, is_active), "");
     }
 }

@@ -29,7 +29,13 @@ const MASTER: [&str; 3] = [
     "kubeadm/cluster.yaml",
     "kubeadm/init.yaml",
 ];
-const ETCD: [&str; 3] = ["etcd/etcd.service", "etcd/etcd.yaml", "etcd/kubeadm.yaml"];
+const ETCD: [&str; 5] = [
+    "etcd/etcd.service",
+    "etcd/etcd-watch",
+    "etcd/etcd-watch.service",
+    "etcd/etcd.yaml",
+    "etcd/kubeadm.yaml",
+];
 /// What a worker has.
 const WORKER: [&str; 1] = ["kubeadm/kubelet.yaml"];
 

@@ -16,6 +16,9 @@ use crate::template::EtcdClient;
 
 const PKI: &str = "/etc/etcd/pki";
 
+/// Microseconds from the start of a learner until it has what the leader has; before that etcd refuses to promote it.
+const IN_SYNC_US: u64 = 3_000_000;
+
 /// Whether the configuration of a master names an etcd that is elsewhere.
 pub(super) fn is_external(machine: &Machine) -> bool {
     let configuration = machine.files.text(&format!("{QUORATE}/cluster.yaml"));
@@ -141,11 +144,19 @@ impl World {
         live.add_learner(id, url)
     }
 
+    /// Whether a member runs for long enough to have what the leader has.
+    fn is_in_sync(&self, cluster: usize, id: u64) -> bool {
+        let is_its = |machine: &&Machine| self.running(machine) == Some((cluster, id));
+        let pod = self.machines.values().find(is_its);
+        let pod = pod.and_then(|machine| machine.pods.get(UNIT));
+        pod.is_some_and(|pod| self.now >= pod.since + IN_SYNC_US)
+    }
+
     /// `member promote`, asked of a machine's etcd.
     fn promote_learner(&mut self, asked: &str, id: u64) -> Result<(), String> {
         let machine = self.machine(asked).clone();
         let (cluster, _) = self.running(&machine).ok_or("connection refused")?;
-        if !self.has_quorum(cluster) || !self.is_running(cluster, id) {
+        if !self.has_quorum(cluster) || !self.is_in_sync(cluster, id) {
             return Err(
                 "etcdserver: can only promote a learner member which is in sync with leader"
                     .to_owned(),

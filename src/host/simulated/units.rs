@@ -1,6 +1,7 @@
 //! systemd, as far as services go.
 
 use super::load_balancer;
+use super::machine::Machine;
 use super::world::World;
 use crate::host::probe::UnitReading;
 
@@ -22,6 +23,16 @@ pub(super) fn short(unit: &str) -> &str {
     unit.strip_suffix(".service").unwrap_or(unit)
 }
 
+impl Machine {
+    /// A unit that no package has brought is there from the moment that its file is.
+    fn read_own_unit(&mut self, unit: &str) {
+        let file = format!("/etc/systemd/system/{unit}.service");
+        if self.files.has(&file) {
+            self.units.entry(unit.to_owned()).or_default();
+        }
+    }
+}
+
 impl World {
     /// `systemctl VERB UNIT`; what it says when it fails.
     pub fn systemctl(
@@ -35,6 +46,7 @@ impl World {
         let waits = unit == "etcd" && !super::external_etcd::may_start(self.machine(host));
         let refusal = load_balancer::refuses_to_run(unit, &self.machine(host).files);
         let machine = self.machine(host);
+        machine.read_own_unit(unit);
         let Some(state) = machine.units.get_mut(unit) else {
             return Err(format!("Unit {unit}.service not found."));
         };

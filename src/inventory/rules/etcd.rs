@@ -14,7 +14,7 @@ use crate::inventory::etcd::{EtcdVersion, is_emptied_by_reset};
 use crate::inventory::version::KubeVersion;
 
 /// Settings that the inventory has a field for, that follow from the hosts, or that quorate cannot do without.
-const OWN: [(&str, &str); 20] = [
+const OWN: [(&str, &str); 21] = [
     ("quota-backend-bytes", "write `quota`"),
     ("auto-compaction-mode", "write `compaction`"),
     ("auto-compaction-retention", "write `compaction`"),
@@ -33,6 +33,7 @@ const OWN: [(&str, &str); 20] = [
     ("peer-transport-security", REMOVE),
     ("logger", REMOVE),
     ("enable-grpc-gateway", REMOVE),
+    ("pre-vote", REMOVE),
     ("force-new-cluster", REMOVE),
     ("wal-dir", REMOVE),
 ];

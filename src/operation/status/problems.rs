@@ -8,6 +8,7 @@ use super::masters::{ApiServer, EtcdMember, MasterStatus};
 use super::nodes::{Certificate, NodeStatus, Readiness};
 use super::{LoadBalancerStatus, Status};
 use crate::cluster::etcd::quorum;
+use crate::cluster::etcd_pki;
 use crate::cluster::load_balancer::API_BACKEND;
 use crate::cluster::vip::Holder;
 use crate::inventory::{EtcdTopology, Inventory, Role};
@@ -362,7 +363,7 @@ fn node_problems(inventory: &Inventory, node: &NodeStatus, problems: &mut Vec<Pr
 }
 
 /// Certificates of one host that end soon are one problem; what renews itself only counts when it has failed to.
-fn certificates(certificates: &[Certificate], problems: &mut Vec<Problem>) {
+pub(super) fn certificates(certificates: &[Certificate], problems: &mut Vec<Problem>) {
     let hosts: BTreeSet<&str> = certificates.iter().map(|it| it.host.as_str()).collect();
     for host in hosts {
         let mut ending: Vec<&Certificate> = certificates
@@ -386,6 +387,8 @@ fn certificates(certificates: &[Certificate], problems: &mut Vec<Problem>) {
             "a CA must be replaced by hand, everywhere"
         } else if first.renews_itself {
             "kubelet could not renew it: see `journalctl -u kubelet` there"
+        } else if etcd_pki::is_renewed(&first.file) {
+            "`quorate provision` makes them anew, and nothing is restarted"
         } else {
             "`kubeadm certs renew all` there, then restart its four static pods"
         };

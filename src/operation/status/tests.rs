@@ -279,6 +279,33 @@ fn a_certificate_that_ends_soon_by_the_hosts_clock_is_a_problem() {
 }
 
 #[test]
+fn what_makes_a_certificate_anew_depends_on_whose_it_is() {
+    for (path, help) in [
+        (
+            "/etc/kubernetes/pki/apiserver.crt",
+            "`kubeadm certs renew all`",
+        ),
+        ("/etc/etcd/pki/peer.crt", "`quorate provision`"),
+        (
+            "/etc/kubernetes/quorate/etcd/client.crt",
+            "`quorate provision`",
+        ),
+    ] {
+        // The sample is a CA's.
+        let mut certificate = Cluster::new().status().certificates[0].clone();
+        (certificate.is_ca, certificate.days) = (false, 1);
+        path.clone_into(&mut certificate.file);
+        let mut problems = Vec::new();
+        problems::certificates(&[certificate], &mut problems);
+        let helps: Vec<&str> = problems.iter().map(|it| it.help.as_str()).collect();
+        assert!(
+            helps.len() == 1 && helps[0].starts_with(help),
+            "{path}: {helps:?}"
+        );
+    }
+}
+
+#[test]
 fn a_host_that_is_down_is_a_line_and_the_rest_is_shown() {
     let cluster = Cluster::new().loses("master3").loses("lb2");
     let status = cluster.status();
