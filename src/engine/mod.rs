@@ -338,8 +338,7 @@ impl Engine<'_> {
         }
     }
 
-    /// Judges a task. If something is stale for it, that is read again together with whatever is stale for the host's
-    /// remaining steps of the play.
+    /// Judges a task, reading again whatever is stale for it and for the host's remaining steps of the play.
     async fn judge(
         &self,
         play: &PlannedPlay,
@@ -347,13 +346,10 @@ impl Engine<'_> {
         action: &AnyAction,
         node: &Node,
     ) -> Result<Check, ActionError> {
-        let own = self.probes(action, node);
-        if !self.reader.is_fresh(&node.name, &own) {
-            let remaining = play.steps.iter().skip(step);
-            let probes = remaining.flat_map(|step| self.probes(&step.action, node));
-            let wanted = vec![(node.name.clone(), probes.collect())];
-            self.freshen(wanted, Scope::Host, node).await?;
-        }
+        let remaining = play.steps.iter().skip(step);
+        let probes = remaining.flat_map(|step| self.probes(&step.action, node));
+        let wanted = vec![(node.name.clone(), probes.collect())];
+        self.freshen(wanted, Scope::Host, node).await?;
         self.judge_only(play, action, node).await
     }
 

@@ -73,15 +73,6 @@ impl<'a> Reader<'a> {
         state.changed.insert(host.to_owned(), now);
     }
 
-    /// Whether nothing is stale of what a verdict on that host alone rests on.
-    #[must_use]
-    pub fn is_fresh(&self, host: &str, probes: &[Probe]) -> bool {
-        let state = self.state();
-        probes
-            .iter()
-            .all(|probe| state.is_fresh(host, probe, Scope::Host))
-    }
-
     /// Makes every reading stale: somebody else may have changed anything until now.
     pub fn distrust(&self) {
         let mut state = self.state();

@@ -92,10 +92,9 @@ impl KnownKeys {
                 continue;
             };
             let marker = match (marker, matches_any(names, &name)) {
-                (marker, true) => marker,
                 (_, false) if name == host || !matches_any(names, &host) => continue,
                 (Marker::Trusted, false) => Marker::TrustedWithoutPort,
-                (marker, false) => marker,
+                (marker, _) => marker,
             };
             if let Ok(key) = PublicKey::from_openssh(&format!("{algorithm} {key}")) {
                 self.entries.push(Entry {
