@@ -292,7 +292,8 @@ fn recovered(lost: &[&str], way: Way) -> Result<(), Error> {
             confirm: None,
             way,
         };
-        let ended = recover::recover(&stage.session, &request).await;
+        let recover = recover::recover(&stage.session, &request);
+        let ended = stage.at_computer(recover).await;
         assert_eq!(stage.simulation().world().violations, Vec::<String>::new());
         ended
     })

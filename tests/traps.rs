@@ -304,7 +304,10 @@ fn a_survivor_whose_etcd_does_not_serve_is_read_from_its_data() {
                 confirm: Some(bench.stage.session.inventory.name.clone()),
                 way,
             };
-            recover::recover(&bench.stage.session, &request).await
+            let stage = &bench.stage;
+            stage
+                .at_computer(recover::recover(&stage.session, &request))
+                .await
         };
         with_clock(async {
             provision(&bench).await;

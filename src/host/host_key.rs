@@ -88,13 +88,17 @@ impl KnownKeys {
         let host = host.to_lowercase();
         let name = name_on_file(&host, port);
         for (index, line) in text.lines().enumerate() {
-            let Some((marker, names, [algorithm, key])) = split(line) else {
+            let Some((marker, names, rest)) = split(line) else {
                 continue;
             };
             let marker = match (marker, matches_any(names, &name)) {
                 (_, false) if name == host || !matches_any(names, &host) => continue,
                 (Marker::Trusted, false) => Marker::TrustedWithoutPort,
                 (marker, _) => marker,
+            };
+            let key = word(rest).and_then(|(algorithm, rest)| Some((algorithm, word(rest)?.0)));
+            let Some((algorithm, key)) = key else {
+                continue;
             };
             if let Ok(key) = PublicKey::from_openssh(&format!("{algorithm} {key}")) {
                 self.entries.push(Entry {
@@ -277,9 +281,8 @@ fn name_on_file(host: &str, port: u16) -> String {
 }
 
 /// Marker, names and `algorithm base64` of a line; `None` for comments and what is malformed.
-fn split(line: &str) -> Option<(Marker, &str, [&str; 2])> {
-    let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
-    let mut names = words.next().filter(|word| !word.starts_with('#'))?;
+fn split(line: &str) -> Option<(Marker, &str, &str)> {
+    let (mut names, mut rest) = word(line).filter(|(word, _)| !word.starts_with('#'))?;
     let marker = match names {
         "@revoked" => Marker::Revoked,
         "@cert-authority" => Marker::Authority,
@@ -287,9 +290,17 @@ fn split(line: &str) -> Option<(Marker, &str, [&str; 2])> {
         _ => Marker::Trusted,
     };
     if marker != Marker::Trusted {
-        names = words.next()?;
+        (names, rest) = word(rest)?;
     }
-    Some((marker, names, [words.next()?, words.next()?]))
+    Some((marker, names, rest))
+}
+
+/// The first word of a line, and what follows.
+fn word(line: &str) -> Option<(&str, &str)> {
+    const BLANKS: [char; 2] = [' ', '\t'];
+    let line = line.trim_start_matches(BLANKS);
+    let word = line.split_once(BLANKS).unwrap_or((line, ""));
+    (!line.is_empty()).then_some(word)
 }
 
 /// Whether the names on a line cover this one: some pattern matches and no negated one does.
