@@ -305,9 +305,7 @@ fn a_survivor_whose_etcd_does_not_serve_is_read_from_its_data() {
                 way,
             };
             let stage = &bench.stage;
-            stage
-                .at_computer(recover::recover(&stage.session, &request))
-                .await
+            Box::pin(stage.at_computer(recover::recover(&stage.session, &request))).await
         };
         with_clock(async {
             provision(&bench).await;
