@@ -293,7 +293,7 @@ fn recovered(lost: &[&str], way: Way) -> Result<(), Error> {
             way,
         };
         let recover = recover::recover(&stage.session, &request);
-        let ended = stage.at_computer(recover).await;
+        let ended = Box::pin(stage.at_computer(recover)).await;
         assert_eq!(stage.simulation().world().violations, Vec::<String>::new());
         ended
     })
