@@ -239,7 +239,7 @@ mod tests {
         ),
         (
             "journalctl",
-            r#"case $* in *_PID=1) echo 'Failed to admit pod etcd-master1_kube-system(6426) - Unexpected error' ;; esac"#,
+            r"case $* in *_PID=1) echo 'Failed to admit pod etcd-master1_kube-system(6426) - Unexpected error' ;; esac",
         ),
         (
             "command",
