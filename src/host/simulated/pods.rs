@@ -123,7 +123,9 @@ impl World {
                 pod.serves = true;
                 pod.fails_since = None;
             } else if is_probed && pod.ends_at().is_some_and(|at| at <= now) {
-                *pod = Pod::starting(now, pod.member);
+                // It is back at once, as the others see it; they see no quorum either way.
+                pod.serves = false;
+                pod.fails_since = Some(now);
             } else {
                 pod.fails_since.get_or_insert(now);
             }
