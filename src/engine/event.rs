@@ -198,10 +198,11 @@ impl Outcome {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunResult {
     /// Everything holds.
+    #[default]
     Done,
     /// A task failed.
     Failed,

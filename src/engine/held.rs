@@ -1,8 +1,6 @@
 //! A plan of which nothing is left to do.
 
-use std::time::Duration;
-
-use super::event::{Event, Outcome, RunResult};
+use super::event::{Event, Outcome};
 use super::{Engine, EngineError, Summary, batches};
 use crate::plan::Plan;
 
@@ -11,11 +9,7 @@ impl Engine<'_> {
     /// pure function of the readings, which are the same.
     pub fn tell_held(&self, plan: &Plan) -> Result<Summary, EngineError> {
         for play in &plan.plays {
-            self.events.emit(Event::PlayStarted {
-                play: play.number,
-                name: play.name.clone(),
-                tasks: play.tasks(),
-            })?;
+            self.tell_play(play)?;
             for (index, host) in batches(play).into_iter().flatten() {
                 let Some(step) = play.steps.get(index) else {
                     continue;
@@ -30,12 +24,8 @@ impl Engine<'_> {
             }
         }
         Ok(Summary {
-            result: RunResult::Done,
-            changed: 0,
             unchanged: plan.tasks(),
-            failed: Vec::new(),
-            duration: Duration::ZERO,
-            own: Duration::ZERO,
+            ..Summary::default()
         })
     }
 }

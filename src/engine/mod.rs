@@ -77,8 +77,8 @@ pub struct Engine<'a> {
     pub owner: &'a str,
 }
 
-/// What a run came to.
-#[derive(Debug)]
+/// What a run came to; by default, one of no tasks.
+#[derive(Debug, Default)]
 pub struct Summary {
     /// How it ended.
     pub result: RunResult,
@@ -119,14 +119,7 @@ impl Engine<'_> {
         let started = Instant::now();
         let idle_before = self.meter.idle();
         let lock = tokio::sync::OnceCell::new();
-        let mut summary = Summary {
-            result: RunResult::Done,
-            changed: 0,
-            unchanged: 0,
-            failed: Vec::new(),
-            duration: Duration::ZERO,
-            own: Duration::ZERO,
-        };
+        let mut summary = Summary::default();
         let walked = tokio::select! {
             walked = self.walk(plan, &lock, &mut summary) => walked,
             cut = self.told_to_stop() => cut,
@@ -152,6 +145,15 @@ impl Engine<'_> {
         Ok(self.events.emit(Event::Interrupted { now: true })?)
     }
 
+    /// Tells that a play begins.
+    fn tell_play(&self, play: &PlannedPlay) -> Result<(), EngineError> {
+        Ok(self.events.emit(Event::PlayStarted {
+            play: play.number,
+            name: play.name.clone(),
+            tasks: play.tasks(),
+        })?)
+    }
+
     async fn walk(
         &self,
         plan: &Plan,
@@ -159,11 +161,7 @@ impl Engine<'_> {
         summary: &mut Summary,
     ) -> Result<(), EngineError> {
         for play in &plan.plays {
-            self.events.emit(Event::PlayStarted {
-                play: play.number,
-                name: play.name.clone(),
-                tasks: play.tasks(),
-            })?;
+            self.tell_play(play)?;
             for batch in batches(play) {
                 let ends: Vec<Result<End, EngineError>> = stream::iter(batch)
                     .map(|(step, host)| self.task(play, step, host, lock))

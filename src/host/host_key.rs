@@ -280,7 +280,7 @@ fn name_on_file(host: &str, port: u16) -> String {
     }
 }
 
-/// Marker, names and `algorithm base64` of a line; `None` for comments and what is malformed.
+/// Marker, names, and what follows them on a line; `None` for comments and what is malformed.
 fn split(line: &str) -> Option<(Marker, &str, &str)> {
     let (mut names, mut rest) = word(line).filter(|(word, _)| !word.starts_with('#'))?;
     let marker = match names {

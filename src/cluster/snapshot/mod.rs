@@ -104,6 +104,17 @@ pub struct Contents {
     pub keys: u64,
 }
 
+impl From {
+    /// What it is taken of where a member says this of itself.
+    #[must_use]
+    pub fn of(view: Option<&View>) -> Self {
+        match view {
+            Some(_) => Self::Living,
+            None => Self::Data,
+        }
+    }
+}
+
 /// A snapshot could not be taken or proved.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 
-use super::From;
 use crate::cluster::etcd::View;
 use crate::cluster::plane::{Cluster, Etcd, Plane};
 use crate::inventory::Node;
@@ -14,17 +13,6 @@ pub struct Best<'p> {
     pub node: &'p Node,
     /// What its etcd says; `None`: nothing, but its data is there.
     pub view: Option<&'p View>,
-}
-
-impl Best<'_> {
-    /// What its snapshot is taken of.
-    #[must_use]
-    pub fn from(&self) -> From {
-        match self.view {
-            Some(_) => From::Living,
-            None => From::Data,
-        }
-    }
 }
 
 /// The member whose data is the best: of the cluster that the members agree on, healthy if one is, the highest term and

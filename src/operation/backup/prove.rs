@@ -9,7 +9,7 @@ use crate::backup::seal::Seal;
 use crate::backup::store::Growing;
 use crate::backup::{Id, io};
 use crate::cluster::snapshot::here::Tools;
-use crate::cluster::snapshot::{self, Best, Snapshot};
+use crate::cluster::snapshot::{self, Best, From, Snapshot};
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::transfer::{self, TransferError};
@@ -46,9 +46,13 @@ impl Source<'_> {
         if let Some(tools) = self.tools(session).await {
             return self.prove_here(session, &tools, seal, growing, id).await;
         }
-        let snapshot =
-            snapshot::take_proved(self.host, &id.to_string(), self.member.from(), self.note)
-                .await?;
+        let snapshot = snapshot::take_proved(
+            self.host,
+            &id.to_string(),
+            From::of(self.member.view),
+            self.note,
+        )
+        .await?;
         let mut sealer = seal.begin(growing.directory(), SNAPSHOT)?;
         self.bring(&snapshot, |piece| sealer.write(piece)).await?;
         Ok(Proved {
@@ -84,8 +88,12 @@ impl Source<'_> {
         let mut attempt = 1;
         let snapshot = loop {
             (self.note)(format!("{name}: saving a snapshot of etcd"));
-            let snapshot =
-                snapshot::take(self.host, &format!("{id}-{attempt}"), self.member.from()).await?;
+            let snapshot = snapshot::take(
+                self.host,
+                &format!("{id}-{attempt}"),
+                From::of(self.member.view),
+            )
+            .await?;
             let mut copy = create_private(&file).map_err(io(format!("create {file}")))?;
             self.bring(&snapshot, |piece| copy.write_all(piece)).await?;
             (self.note)(format!(

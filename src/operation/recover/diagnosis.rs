@@ -359,10 +359,10 @@ impl Site<'_> {
                  of the way and restore a backup",
                 self.plane.unread.join(", ")
             )),
-            [survivor] if self.is_alone(survivor) => Proposal::Survivor((*survivor).to_owned()),
-            [one, other, ..] if self.plane.external.is_none() && !self.plane.may_have_quorum() => {
-                Proposal::Refuse(unranked(one, other))
+            [survivor] if self.lacks_quorum() && self.plane.is_waiting(survivor) => {
+                Proposal::Survivor((*survivor).to_owned())
             }
+            [one, other, ..] if self.lacks_quorum() => Proposal::Refuse(unranked(one, other)),
             with_data => Proposal::Wait(format!(
                 "etcd runs nowhere, but its data is there on {}: start it; look at `journalctl -u {}` there",
                 with_data.join(", "),
@@ -371,10 +371,9 @@ impl Site<'_> {
         }
     }
 
-    /// Whether its etcd says that it sees nobody, and too few others have data for a quorum.
-    fn is_alone(&self, survivor: &str) -> bool {
-        let is_stacked = self.plane.external.is_none();
-        is_stacked && !self.plane.may_have_quorum() && self.plane.is_waiting(survivor)
+    /// Whether too few masters have data for a quorum of their stacked etcd.
+    fn lacks_quorum(&self) -> bool {
+        self.plane.external.is_none() && !self.plane.may_have_quorum()
     }
 
     /// Names of those that answer and have data.

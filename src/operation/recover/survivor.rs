@@ -68,11 +68,7 @@ pub(super) async fn begin(
         };
         return lay(hosts, &[host], &states(hosts).await?, &source).await;
     }
-    let from = match view {
-        Some(_) => From::Living,
-        None => From::Data,
-    };
-    let taken = snapshot::take_proved(host, &run, from, &|line| note(&line)).await?;
+    let taken = snapshot::take_proved(host, &run, From::of(view), &|line| note(&line)).await?;
     let view = view.or(taken.view.as_ref());
     // The safety copy: it stays when the restore is done.
     let kept = format!("/var/lib/quorate/recovered/{run}.db");
