@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 
 use super::report::Report;
+use super::restore::Past;
 use crate::host::command::Script;
 use crate::inventory::EtcdTopology;
 
@@ -233,8 +234,8 @@ pub struct View {
     pub applied: u64,
     /// etcd's version, `3.4.23`; empty if it does not say.
     pub version: String,
-    /// What its data has left behind: ids of clusters and members.
-    pub left: BTreeSet<MemberId>,
+    /// What its data says of its past: what it has left behind are ids of clusters and members.
+    pub past: Past,
 }
 
 impl View {
@@ -268,7 +269,7 @@ impl View {
                 .and_then(Value::as_str)
                 .unwrap_or_default()
                 .to_owned(),
-            left: report.etcd_left.clone(),
+            past: report.etcd_past.clone(),
         })
     }
 

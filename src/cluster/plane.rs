@@ -195,7 +195,8 @@ impl<'a> Plane<'a> {
     ///
     /// Before that, views are set aside that a restore has left behind: a master that was lost when the survivor's data
     /// became a cluster of one, and that comes back with its old disk, knows more members than the cluster has, and two of
-    /// them even have a quorum.
+    /// them even have a quorum. And the data that a restore has made last counts before all: a survivor whose data became a
+    /// cluster of one may be lost itself, and be back after another one's did.
     #[must_use]
     pub fn etcd(&self) -> Etcd {
         let left = self.left_behind();
@@ -209,7 +210,7 @@ impl<'a> Plane<'a> {
         }
         let best = views
             .iter()
-            .max_by_key(|((_, ids), views)| (views.len(), ids.len()));
+            .max_by_key(|((_, ids), views)| (made(views), views.len(), ids.len()));
         let Some(((id, _), views)) = best else {
             return Etcd::Silent;
         };
@@ -239,7 +240,7 @@ impl<'a> Plane<'a> {
     fn left_behind(&self) -> BTreeSet<MemberId> {
         let views = self.views().into_iter();
         views
-            .flat_map(|(_, view)| view.left.iter().copied())
+            .flat_map(|(_, view)| view.past.left.iter().copied())
             .collect()
     }
 
@@ -373,6 +374,11 @@ impl Cluster {
         let members = self.members.0.iter().filter(|member| counts(member));
         members.filter_map(trouble).collect()
     }
+}
+
+/// When the last of the data was made that these say to be theirs, if a restore has made any.
+fn made(views: &[&View]) -> Option<u64> {
+    views.iter().filter_map(|view| view.past.made).max()
 }
 
 /// In a few words, for messages: `its apiserver does not answer`.

@@ -5,8 +5,8 @@ use std::fmt;
 
 use camino::Utf8PathBuf;
 
-use super::etcd::MemberId;
 use super::kubelet::judged;
+use super::restore::Past;
 use crate::host::command::Script;
 use crate::host::probe::Probe;
 use crate::inventory::Node;
@@ -56,8 +56,8 @@ if [ -e $kubernetes/manifests/kube-apiserver.yaml ] &&
 fi
 has etcd-data /var/lib/etcd/member
 if [ -e /var/lib/etcd/member/quorate-left-behind ]; then
-    read -r left </var/lib/etcd/member/quorate-left-behind
-    echo "etcd-left $left"
+    read -r past </var/lib/etcd/member/quorate-left-behind
+    echo "etcd-past $past"
 fi
 has founding $kubernetes/quorate/founding
 has joining $kubernetes/quorate/joining
@@ -268,8 +268,8 @@ pub struct Report {
     pub etcd_members: Answer,
     /// `/health` of its own etcd: it has a leader and a quorum.
     pub etcd_health: Answer,
-    /// What its etcd's data has left behind, see [`super::restore::LEFT_BEHIND`].
-    pub etcd_left: BTreeSet<MemberId>,
+    /// What its etcd's data says of its past.
+    pub etcd_past: Past,
     /// The static pod that its kubelet refuses to run, and why, if its apiserver or etcd does not answer.
     pub refused: Option<String>,
 }
@@ -294,7 +294,7 @@ impl Report {
                 "etcd-status" => report.etcd_status = Answer::of(value),
                 "etcd-members" => report.etcd_members = Answer::of(value),
                 "etcd-health" => report.etcd_health = Answer::of(value),
-                "etcd-left" => report.etcd_left = MemberId::all_in(value),
+                "etcd-past" => report.etcd_past = Past::parse(value),
                 "refused" => report.refused = Some(value.to_owned()),
                 _ => {}
             }
@@ -321,8 +321,8 @@ impl fmt::Display for Report {
         writeln!(f, "etcd-status {}", self.etcd_status)?;
         writeln!(f, "etcd-members {}", self.etcd_members)?;
         writeln!(f, "etcd-health {}", self.etcd_health)?;
-        if !self.etcd_left.is_empty() {
-            writeln!(f, "etcd-left {}", MemberId::in_words(&self.etcd_left))?;
+        if self.etcd_past != Past::default() {
+            writeln!(f, "etcd-past {}", self.etcd_past)?;
         }
         match &self.refused {
             Some(refused) => writeln!(f, "refused {refused}"),

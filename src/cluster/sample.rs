@@ -1,12 +1,11 @@
 //! Reports of masters for tests: a cluster of three as it is, to be spoilt one thing at a time.
 
-use std::collections::BTreeSet;
-
 use super::ca::{Ca, samples};
 use super::etcd::View;
 use super::etcd_member::{Beginning, Seat, Seats};
 use super::plane::{Member, Plane};
 use super::report::{Answer, Has, Report};
+use super::restore::Past;
 use crate::inventory::etcd::{Compaction, EtcdPackages, EtcdVersion};
 use crate::inventory::{EtcdSeat, EtcdTopology, ExternalEtcd, Inventory, Role};
 
@@ -33,7 +32,7 @@ pub(crate) fn joined(number: u64, members: &[u64]) -> Report {
         etcd_status: status(CLUSTER, number),
         etcd_members: list(&members.iter().map(|id| started(*id)).collect::<Vec<_>>()),
         etcd_health: Answer::Http(200, r#"{"health":"true"}"#.to_owned()),
-        etcd_left: BTreeSet::new(),
+        etcd_past: Past::default(),
         refused: None,
     }
 }

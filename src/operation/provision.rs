@@ -4,7 +4,7 @@
 //! all is well already. Success after a change is reported only when a second reading of everything was judged and nothing
 //! was left to change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,8 @@ use super::{Session, preflight};
 use crate::action::AnyAction;
 use crate::cluster::etcd::View;
 use crate::cluster::etcd_member::Seat;
-use crate::cluster::plane::Plane;
+use crate::cluster::master::MasterState;
+use crate::cluster::plane::{Member, Plane};
 use crate::engine::event::{Event, RunId, RunResult};
 use crate::engine::events::{Events, Listener};
 use crate::engine::journal::{self, Journal};
@@ -51,7 +52,12 @@ pub async fn provision(session: &Session) -> Result<(), Error> {
     let tell = |host: &str, what: String| eprintln(&format!("{host}: found: {what}"));
     follow_leftovers(session, &plan, &hosts, &reader, &tell).await?;
     preflight::refuse(&session.inventory, &reader.fleet())?;
-    etcd_leader_last(&mut plan, &Plane::read(&session.inventory, &reader.fleet()));
+    {
+        let fleet = reader.fleet();
+        let plane = Plane::read(&session.inventory, &fleet);
+        etcd_leader_last(&mut plan, &plane);
+        lost_masters_first(&mut plan, &plane);
+    }
 
     let pending = forecast(session, &plan, &reader.fleet())?;
     if !pending.is_empty() {
@@ -80,6 +86,23 @@ fn etcd_leader_last(plan: &mut Plan, plane: &Plane<'_>) {
     for play in &mut plan.plays {
         if play.steps.iter().any(disturbs) {
             play.hosts.sort_by_key(|host| *host == leader.node.name);
+        }
+    }
+}
+
+/// Lets masters with the data of another etcd join first, which stops what they serve: while they do, a client of the virtual
+/// IP may be answered by the wrong one, and kubeadm on a host that joins is such a client.
+fn lost_masters_first(plan: &mut Plan, plane: &Plane<'_>) {
+    let masters = plane.masters.iter();
+    let is_lost = |own: &&Member<'_>| matches!(MasterState::of(own, plane), MasterState::Wiped(_));
+    let lost: BTreeSet<&str> = masters
+        .filter(is_lost)
+        .map(|own| own.node.name.as_str())
+        .collect();
+    let joins = |step: &Step| matches!(step.action, AnyAction::ControlPlaneJoin(_));
+    for play in &mut plan.plays {
+        if play.steps.iter().any(joins) {
+            play.hosts.sort_by_key(|host| !lost.contains(host.as_str()));
         }
     }
 }

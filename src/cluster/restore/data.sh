@@ -47,10 +47,10 @@ if [ ! -d $etcd/member ]; then
     mkdir -p $root/var/lib/etcd
     export d etcd name=$(setting name)
     if [ "$(setting way)" = force-new-cluster ]; then from_old_data; else from_snapshot; fi
-    # One line: what this data leaves behind, and what the data before it had.
+    # One line: when this data is made, what it leaves behind, and what the data before it said.
     old=$etcd/quorate-old-$(setting token)/quorate-left-behind
     [ ! -e $old ] || before=$(cat $old)
-    echo $(setting left-behind) ${before:-} >$etcd/quorate-new/member/quorate-left-behind
+    echo made=$(date +%s) $(setting left-behind) ${before:-} >$etcd/quorate-new/member/quorate-left-behind
     chmod 700 $etcd/quorate-new/member
     sync
     mv -T $etcd/quorate-new/member $etcd/member

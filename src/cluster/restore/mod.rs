@@ -7,6 +7,7 @@
 pub mod agreement;
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,11 +24,45 @@ pub const SNAPSHOT: &str = "/var/lib/quorate/restore/snapshot.db";
 /// The settings in it.
 pub const SETTINGS: &str = "/var/lib/quorate/restore/settings";
 
-/// A file beside etcd's own in the data that a restore makes, so that it goes where the data goes: the ids of what the data
-/// has left behind. After a restore of a snapshot that is the cluster's id before, since the restored one has another; after
+/// A file beside etcd's own in the data that a restore makes, so that it goes where the data goes: a [`Past`], when it was
+/// made and the ids of what the data has left behind. After a restore of a snapshot that is the cluster's id before, since the restored one has another; after
 /// `--force-new-cluster`, which keeps it, the ids of the members that were given up. None of them can ever be right again: a
 /// member that joins later gets an id of its own.
 pub const LEFT_BEHIND: &str = "/var/lib/etcd/member/quorate-left-behind";
+
+/// What restored data says of its past: the line in [`LEFT_BEHIND`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Past {
+    /// When it was made, in seconds since the epoch by its host's clock; `None`: by no restore, or by an older quorate's.
+    pub made: Option<u64>,
+    /// The ids that it has left behind.
+    pub left: BTreeSet<MemberId>,
+}
+
+impl Past {
+    /// Reads the line; what is neither is left out.
+    #[must_use]
+    pub fn parse(line: &str) -> Self {
+        let made = line.split_whitespace().filter_map(|word| {
+            let seconds = word.strip_prefix("made=")?;
+            seconds.parse().ok()
+        });
+        Self {
+            // The line of the data before stands at its end.
+            made: made.max(),
+            left: MemberId::all_in(line),
+        }
+    }
+}
+
+impl fmt::Display for Past {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(made) = self.made {
+            write!(f, "made={made} ")?;
+        }
+        f.write_str(&MemberId::in_words(&self.left))
+    }
+}
 
 /// The stages, in order. A stage begins on any master only when the one before has ended on all.
 #[derive(

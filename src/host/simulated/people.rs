@@ -39,6 +39,11 @@ impl World {
         self.machine(host).clock_ahead_us = JUMP_US;
     }
 
+    /// What a host's clock says, in seconds.
+    pub(super) fn clock_of(&mut self, host: &str) -> u64 {
+        (self.now + self.machine(host).clock_ahead_us) / 1_000_000
+    }
+
     /// A person replaces slow disks, frees full ones, sets clocks right, and takes budgets and cordons of theirs back.
     pub fn mend(&mut self) {
         for machine in self.machines.values_mut() {

@@ -222,10 +222,7 @@ impl World {
         }
         let machine = self.machine(host);
         machine.is_registered = true;
-        let release = machine
-            .kubelet
-            .map_or_else(String::new, |release| release.to_string());
-        let info = json!({ "machineID": machine.machine_id, "kubeletVersion": release });
+        let info = node_info(machine);
         let path = node_path(host);
         let Some(state) = self.etcd.get_mut(cluster) else {
             return;
@@ -245,17 +242,17 @@ impl World {
         let Some(machine) = self.machines.get(host) else {
             return;
         };
-        let id = machine.machine_id.as_str();
         let has_network = is_installed || machine.files.has("/etc/cni/net.d");
         let state = self.etcd.get_mut(cluster);
         let Some(node) = state.and_then(|state| state.objects.get_mut(&node_path(host))) else {
             return;
         };
-        let is_its_own = node
-            .pointer("/status/nodeInfo/machineID")
-            .and_then(Value::as_str)
-            == Some(id);
-        let [status, reason, message] = match (reaches && is_its_own, has_network) {
+        let told = node.pointer("/status/nodeInfo/machineID");
+        if reaches && told.and_then(Value::as_str) != Some(&machine.machine_id) {
+            // It tells all of its status, whoever had the Node before.
+            node["status"]["nodeInfo"] = node_info(machine);
+        }
+        let [status, reason, message] = match (reaches, has_network) {
             (true, true) => ["True", "KubeletReady", "kubelet is posting ready status"],
             (true, false) => [
                 "False",
@@ -273,6 +270,12 @@ impl World {
             node["status"]["conditions"] = json!([{ "type": "Ready", "status": status, "reason": reason, "message": message }]);
         }
     }
+}
+
+/// What kubelet tells of its machine and of itself.
+fn node_info(machine: &Machine) -> Value {
+    let release = machine.kubelet.map(|release| release.to_string());
+    json!({ "machineID": machine.machine_id, "kubeletVersion": release.unwrap_or_default() })
 }
 
 /// The first range that no Node has.

@@ -7,9 +7,8 @@ use super::machine::Machine;
 use super::pods::node_path;
 use super::scripts::Ended;
 use super::world::World;
-use crate::cluster::etcd::MemberId;
 use crate::cluster::report::{Answer, Has, Report};
-use crate::cluster::restore::LEFT_BEHIND;
+use crate::cluster::restore::{LEFT_BEHIND, Past};
 
 /// The body of an answer, on one line.
 pub(super) fn answer((code, body): (u16, String)) -> Answer {
@@ -18,15 +17,14 @@ pub(super) fn answer((code, body): (u16, String)) -> Answer {
 
 pub(super) fn report(world: &mut World, host: &str) -> Report {
     let machine = world.machine(host).clone();
-    let clock = (world.now + machine.clock_ahead_us) / 1_000_000;
-    let clock = i64::try_from(clock).unwrap_or_default();
+    let clock = i64::try_from(world.clock_of(host)).unwrap_or_default();
     let mut report = Report {
         has: traces(&machine),
         clock,
         machine_id: machine.machine_id.clone(),
         readyz: readyz(world, &machine),
         node: own_node(world, &machine),
-        etcd_left: MemberId::all_in(machine.files.text(LEFT_BEHIND).unwrap_or_default()),
+        etcd_past: Past::parse(machine.files.text(LEFT_BEHIND).unwrap_or_default()),
         ..Report::default()
     };
     let can_ask = [

@@ -7,8 +7,7 @@ use super::machine::Machine;
 use super::scripts::Ended;
 use super::snapshot::{agreement, files_of, image};
 use super::world::World;
-use crate::cluster::etcd::MemberId;
-use crate::cluster::restore::{DIRECTORY, LEFT_BEHIND, SETTINGS, SNAPSHOT, Settings, Stage};
+use crate::cluster::restore::{DIRECTORY, LEFT_BEHIND, Past, SETTINGS, SNAPSHOT, Settings, Stage};
 use crate::host::command::Script;
 
 const MEMBER: &str = "/var/lib/etcd/member";
@@ -262,8 +261,11 @@ fn make(world: &mut World, work: &Work) -> End {
     }
     let path = |path: &str| path.replace(MEMBER, &format!("{NEW}/member"));
     world.put(work, &path(DATA), format!("{cluster} {member}"), 0o600);
-    let left = MemberId::in_words(&settings.left_behind);
-    world.put(work, &path(LEFT_BEHIND), left, 0o644);
+    let past = Past {
+        made: Some(world.clock_of(&work.host)),
+        left: settings.left_behind,
+    };
+    world.put(work, &path(LEFT_BEHIND), past.to_string(), 0o644);
     End::Done
 }
 

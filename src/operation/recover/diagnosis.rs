@@ -44,7 +44,9 @@ pub struct Row {
 pub enum Proposal {
     /// All is well.
     Nothing,
-    /// It will mend itself, or needs a hand that is not ours.
+    /// Everything is in place and only starting, or a job of an earlier run is still going: it is waited for.
+    Settle(String),
+    /// It needs a hand that is not ours.
     Wait(String),
     /// These masters answer: what is left of them is cleaned and they join again.
     Rejoin(Vec<String>),
@@ -217,7 +219,7 @@ impl Site<'_> {
             return Proposal::Refuse(why);
         }
         let mut rejoin = Vec::new();
-        let mut waits = Vec::new();
+        let mut settle = Vec::new();
         for own in &self.plane.masters {
             match MasterState::of(own, self.plane) {
                 MasterState::Joined => {}
@@ -226,7 +228,7 @@ impl Site<'_> {
                 | MasterState::HalfJoined(_)
                 | MasterState::Wiped(_) => rejoin.push(own.node.name.clone()),
                 MasterState::Settling(what) => {
-                    waits.push(format!("{}: {}", own.node.name, settling(&what)));
+                    settle.push(format!("{}: {}", own.node.name, settling(&what)));
                 }
                 MasterState::Foreign(why) => return Proposal::Refuse(why),
             }
@@ -244,8 +246,8 @@ impl Site<'_> {
         if !rejoin.is_empty() {
             return Proposal::Rejoin(rejoin);
         }
-        if !waits.is_empty() {
-            return Proposal::Wait(waits.join("; "));
+        if !settle.is_empty() {
+            return Proposal::Settle(settle.join("; "));
         }
         match self.unread().as_slice() {
             [] => Proposal::Nothing,

@@ -75,8 +75,8 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
         return Ok(());
     }
     match &proposal {
-        // A master that joined is not all of a provision that was interrupted.
-        Proposal::Nothing => Box::pin(provision(&session.narrowed_to(&hosts)?)).await,
+        // A provision waits for what is starting, and a master that joined is not all of one that was interrupted.
+        Proposal::Nothing | Proposal::Settle(_) => Box::pin(provision(&session.narrowed_to(&hosts)?)).await,
         Proposal::Wait(why) | Proposal::Refuse(why) => Err(Error::refused(why.clone())),
         Proposal::Restore => Err(Error::refused(
             "no data is left: give the machines back as the inventory names them, blank ones will do, and restore a backup on them \
@@ -145,6 +145,9 @@ fn in_words(proposal: &Proposal) -> String {
         Proposal::Nothing => {
             "The control plane is whole; if an interrupted `quorate provision` left something to do, that follows.".to_owned()
         }
+        Proposal::Settle(why) => format!(
+            "Nothing is lost, and what is on its way is waited for, as `quorate provision` does: {why}."
+        ),
         Proposal::Wait(why) => format!("Nothing is done: {why}."),
         Proposal::Refuse(why) => format!("Refused: {why}."),
         Proposal::Restore => "All data is lost: restore a backup.".to_owned(),
@@ -232,6 +235,7 @@ fn as_json(session: &Session, rows: &[Row], arithmetic: &[String], proposal: &Pr
         .collect();
     let (kind, names): (&str, Vec<&str>) = match proposal {
         Proposal::Nothing => ("nothing", Vec::new()),
+        Proposal::Settle(_) => ("settle", Vec::new()),
         Proposal::Wait(_) => ("wait", Vec::new()),
         Proposal::Refuse(_) => ("refuse", Vec::new()),
         Proposal::Restore => ("restore", Vec::new()),

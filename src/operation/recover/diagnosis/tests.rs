@@ -3,6 +3,7 @@
 use super::*;
 use crate::cluster::etcd_member::Seats;
 use crate::cluster::report::{Answer, Report};
+use crate::cluster::restore::Past;
 use crate::cluster::sample::{
     CLUSTER, external, joined, learner, list, plane, seated, started, status, unstarted,
 };
@@ -58,6 +59,18 @@ fn any_one_dead_master_is_removed_with_its_node_the_founder_too() {
         assert_eq!(removal.member, Some(MemberId(dead)));
         assert!(removal.has_node && removal.address.is_some());
     }
+}
+
+#[test]
+fn a_master_that_only_starts_is_waited_for() {
+    let mut starting = joined(2, &ALL);
+    // Its RBAC rules are not read yet.
+    starting.readyz = Answer::Http(403, String::new());
+    let reports = [joined(1, &ALL), starting, joined(3, &ALL)].map(Some);
+    let Proposal::Settle(why) = proposed(reports, &NODES) else {
+        panic!("nothing else is to be done");
+    };
+    assert_eq!(why, "master2: its apiserver answers /readyz with 403");
 }
 
 #[test]
@@ -200,15 +213,18 @@ fn what_would_cost_the_quorum_is_refused_with_the_arithmetic() {
 
 #[test]
 fn a_master_that_comes_back_with_the_data_that_was_given_up_joins_the_survivor() {
-    let left = |ids: &[u64]| ids.iter().copied().map(MemberId).collect();
+    let past = |ids: &[u64]| Past {
+        made: None,
+        left: ids.iter().copied().map(MemberId).collect(),
+    };
     let restored = Report {
         etcd_status: status(CLUSTER + 1, 7),
         etcd_members: list(&[started(1).replace("\"ID\":\"1\"", "\"ID\":\"7\"")]),
-        etcd_left: left(&[CLUSTER]),
+        etcd_past: past(&[CLUSTER]),
         ..joined(1, &ALL)
     };
     let forced = Report {
-        etcd_left: left(&[2, 3]),
+        etcd_past: past(&[2, 3]),
         ..joined(1, &[1])
     };
     for survivor in [restored, forced] {
@@ -227,6 +243,24 @@ fn a_master_that_comes_back_with_the_data_that_was_given_up_joins_the_survivor()
             both,
             "it was no founding on an empty disk"
         );
+    }
+}
+
+#[test]
+fn of_two_recoveries_the_later_one_counts() {
+    let alone = |number: u64, made: u64| Report {
+        etcd_status: status(CLUSTER + number, number),
+        etcd_members: list(&[started(number)]),
+        etcd_past: Past {
+            made: Some(made),
+            left: [MemberId(CLUSTER)].into(),
+        },
+        ..joined(number, &[number])
+    };
+    for (first, second, other) in [(10, 20, "master1"), (20, 10, "master2")] {
+        let both = [Some(alone(1, first)), Some(alone(2, second)), None];
+        let joins = Proposal::Rejoin(vec![other.to_owned()]);
+        assert_eq!(proposed(both, &["master1", "master2"]), joins);
     }
 }
 
