@@ -311,6 +311,9 @@ impl Transport for Door {
             })
         };
         Box::pin(async move {
+            if let Body::Script(script) = &command.body {
+                tokio::time::sleep(scripts::looks_for(script)).await;
+            }
             let output = self.call(request, effect).await?;
             if let Body::Script(script) = &command.body {
                 self.wait_for_units(&scripts::waits_for(script)).await;

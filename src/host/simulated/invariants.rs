@@ -30,12 +30,18 @@ impl World {
         self.look_at_load_balancers();
         self.look_at_cordons();
         self.look_at_files();
-        let living = (0..self.etcd.len())
-            .filter(|cluster| self.has_quorum(*cluster))
-            .count();
+        // One that was given up may be back with its machine until it is stopped.
+        let living = self.living_clusters();
+        let living = living.filter(|cluster| !self.given_up.contains(cluster));
+        let living = living.count();
         if living > 1 {
             self.violate(format!("{living} etcd clusters live"));
         }
+    }
+
+    /// The etcd clusters that have a quorum, those that were given up among them.
+    pub fn living_clusters(&self) -> impl Iterator<Item = usize> {
+        (0..self.etcd.len()).filter(|cluster| self.has_quorum(*cluster))
     }
 
     /// Never two masters out of the load balancers.

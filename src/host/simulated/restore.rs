@@ -158,15 +158,16 @@ fn mark(world: &mut World, work: &Work, name: &str) -> End {
     End::Done
 }
 
-/// Whatever the cluster on this master holds is given up: the person said so.
+/// Whatever the cluster on this master holds is given up, and what only machines hold that are lost: the person said so.
 fn give_up(world: &mut World, work: &Work) -> End {
     let machine = world.machine(&work.host);
     if settings(machine).is_none() {
         return End::Fails("there is no restore on this host".to_owned());
     }
-    if let Some((cluster, _)) = data(machine) {
-        world.given_up.insert(cluster);
-    }
+    let own = data(machine).map(|(cluster, _)| cluster);
+    let lost = (0..world.etcd.len()).filter(|cluster| !world.has_quorum(*cluster));
+    let given_up: Vec<usize> = lost.chain(own).collect();
+    world.given_up.extend(given_up);
     End::Done
 }
 

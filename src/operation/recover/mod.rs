@@ -7,6 +7,7 @@
 pub mod diagnosis;
 mod remove;
 mod survivor;
+mod witness;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use crate::cluster::restore::Way;
 use crate::engine::lock;
 use crate::engine::meter::Meter;
 use crate::error::Error;
-use crate::host::Hosts;
+use crate::host::error::HostError;
+use crate::host::{Host, Hosts};
 use crate::inventory::{EtcdTopology, Node, Role};
 use crate::report::table::{table, wrapped};
 use crate::report::{Format, eprintln, println};
@@ -259,6 +261,13 @@ fn as_json(session: &Session, rows: &[Row], arithmetic: &[String], proposal: &Pr
 async fn plane_of<'a>(session: &'a Session, hosts: &Hosts) -> Plane<'a> {
     let fleet = backup::masters(hosts).await;
     Plane::read(&session.inventory, &fleet)
+}
+
+fn read_error(host: &Host, source: HostError) -> Error {
+    Error::Read {
+        host: host.node.name.clone(),
+        source,
+    }
 }
 
 /// Tells the person what goes on.

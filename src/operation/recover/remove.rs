@@ -1,41 +1,22 @@
 //! Removing a master that is gone: its member by id, then its Node.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::diagnosis::Removal;
-use super::{note, plane_of};
+use super::{note, plane_of, read_error, witness};
 use crate::cluster::api::{self, Request};
 use crate::cluster::etcd::{self, MemberId};
 use crate::cluster::plane::{Cluster, Etcd, Plane};
 use crate::error::Error;
-use crate::host::command::{Command, Script};
+use crate::host::command::Command;
 use crate::host::error::HostError;
 use crate::host::{Host, Hosts};
 use crate::operation::Session;
 
-/// Survivors that must find a member silent before it is removed.
-const WITNESSES: usize = 2;
-
 /// How long etcd may take to agree.
 const AGREES: Duration = Duration::from_secs(60);
-
-/// Three probes of etcd's ports, three seconds apart. Prints how many found somebody there.
-const PROBE: &str = r#"
-address=$1
-answered=0
-for try in 1 2 3; do
-    [ $try = 1 ] || sleep 3
-    for port in 2379 2380; do
-        curl -s -k -o /dev/null --max-time 2 --connect-timeout 2 "https://$address:$port/health"
-        # 7, 28: nobody there. Anything else, a refused handshake too, is an answer.
-        case $? in 7 | 28) ;; *) answered=$((answered + 1)) ;; esac
-    done
-done
-echo "$answered"
-"#;
 
 /// Removes what is left of a master. Under the lock everything is read again: the proof counts, not the diagnosis.
 pub(super) async fn remove(
@@ -53,7 +34,8 @@ pub(super) async fn remove(
         if cluster.members.with_id(id).is_some() {
             let survivors = survivors(hosts, &plane, &cluster, id);
             if let Some(address) = removal.address {
-                witness(&survivors, removal, address).await?;
+                let silent = witness::silent(&survivors, &removal.name, address).await?;
+                witness::suffice(silent, &removal.name)?;
             }
             cluster
                 .members
@@ -96,45 +78,6 @@ fn survivors<'h>(
         .collect()
 }
 
-/// Refuses unless enough survivors find nobody at the address, each several times.
-async fn witness(survivors: &[&Host], removal: &Removal, address: Ipv4Addr) -> Result<(), Error> {
-    note(&format!(
-        "probing {} ({address}) from {}",
-        removal.name,
-        survivors
-            .iter()
-            .map(|host| host.node.name.as_str())
-            .collect::<Vec<_>>()
-            .join(" and ")
-    ));
-    let probes = survivors.iter().map(async |host| {
-        let script = Script::new("etcd-member-probe", PROBE).arg(address.to_string());
-        let said = host.succeed(&Command::script(script)).await;
-        (*host, said.map(|said| said.text().trim().to_owned()))
-    });
-    let mut silent = 0;
-    for (host, said) in futures::future::join_all(probes).await {
-        match said.map_err(|source| read_error(host, source))?.as_str() {
-            "0" => silent += 1,
-            answered => {
-                return Err(Error::refused(format!(
-                    "{} answered {} of 6 probes from {}: a member that is there is not removed; look at it with `quorate status`",
-                    removal.name,
-                    crate::text::escape(answered),
-                    host.node.name
-                )));
-            }
-        }
-    }
-    if silent < WITNESSES {
-        return Err(Error::refused(format!(
-            "only {silent} survivor found {} silent, and {WITNESSES} must: from one place alone a cut network looks the same",
-            removal.name
-        )));
-    }
-    Ok(())
-}
-
 async fn remove_member(
     session: &Session,
     hosts: &Hosts,
@@ -173,12 +116,5 @@ async fn remove_member(
             ));
         }
         host.transport.rest(Duration::from_secs(1)).await;
-    }
-}
-
-fn read_error(host: &Host, source: HostError) -> Error {
-    Error::Read {
-        host: host.node.name.clone(),
-        source,
     }
 }

@@ -9,7 +9,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::note;
+use futures::future::try_join_all;
+
+use super::{note, read_error, witness};
 use crate::cluster::etcd::{MemberId, View};
 use crate::cluster::plane::Plane;
 use crate::cluster::restore::Way;
@@ -43,7 +45,7 @@ pub(super) fn is_under_way(states: &States) -> Result<bool, Error> {
     }
 }
 
-/// Takes and proves the snapshot, unless the survivor's own data is to be forced, and lays everything; nothing stops yet.
+/// Proves that the lost masters are gone for the survivor, too, takes and proves the snapshot, unless the survivor's own data is to be forced, and lays everything; nothing stops yet.
 pub(super) async fn begin(
     session: &Session,
     hosts: &Hosts,
@@ -57,6 +59,10 @@ pub(super) async fn begin(
     let host = hosts
         .get(survivor)
         .ok_or_else(|| Error::refused(format!("{survivor} is not connected")))?;
+    let lost = plane.unread.iter();
+    let lost = lost.filter_map(|name| session.inventory.node(name));
+    try_join_all(lost.map(async |node| witness::silent(&[host], &node.name, node.address).await))
+        .await?;
     let run = format!("{PREFIX}{survivor}-{:08x}", rand::random::<u32>());
     if way == Way::ForceNewCluster {
         let source = Source {
@@ -75,10 +81,7 @@ pub(super) async fn begin(
     keep(host, snapshot::PATH, &kept).await?;
     snapshot::discard(host)
         .await
-        .map_err(|source| Error::Read {
-            host: host.node.name.clone(),
-            source,
-        })?;
+        .map_err(|source| read_error(host, source))?;
     let source = Source {
         id: run,
         sha256: taken.sha256,
@@ -102,11 +105,8 @@ async fn keep(host: &Host, from: &str, to: &str) -> Result<(), Error> {
         r#"umask 077; mkdir -p "$(dirname "$2")" && cp "$1" "$2" && sync "$2""#,
     );
     let command = Command::script(script.arg(from).arg(to));
-    host.succeed(&command).await.map_err(|source| Error::Read {
-        host: host.node.name.clone(),
-        source,
-    })?;
-    Ok(())
+    let kept = host.succeed(&command).await;
+    kept.map(|_| ()).map_err(|source| read_error(host, source))
 }
 
 /// The masters on which it was begun: a machine that was given back since has no part in it, and joins afterwards.

@@ -246,6 +246,10 @@ fn all_is_well(world: &World) -> Result<(), String> {
             "etcd member {url} was left a learner or never started"
         ));
     }
+    let living = world.living_clusters().count();
+    if living > 1 {
+        return Err(format!("{living} etcd clusters are left alive"));
+    }
     let mut machines = world.machines.values();
     if let Some(machine) = machines.find(|machine| !machine.locks.is_empty()) {
         return Err(format!("a lock was left on {}", machine.name));
