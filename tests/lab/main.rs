@@ -1,8 +1,8 @@
 //! End to end, on real hosts: systemd, sshd, apt, HAProxy, Keepalived, kubeadm, etcd. Needs root on Linux; see `make test`.
 //!
 //! One lab carries all of it, in the order of a cluster's life, because a cluster is expensive. What is measured is printed.
-//! `QUORATE_PART=provision,backup,recover,upgrade,external` tells which parts; the first three unless it is set.
-//! `QUORATE_SOAK=N` repeats those but the last on N clusters, and interrupts as often what can be repeated on one.
+//! `QUORATE_PART=provision,backup,recover,upgrade,external` tells which parts; all but the last unless it is set.
+//! `QUORATE_SOAK=N` repeats them, but for the last, on N clusters, and interrupts as often what can be repeated on one.
 //! `QUORATE_PART=record` does nothing but record, see `make record`.
 
 #![expect(
@@ -29,7 +29,7 @@ use serde_json::Value;
 const CLUSTER: Duration = Duration::from_secs(300);
 
 /// The parts that are tested unless somebody says otherwise.
-const DEFAULT: &str = "provision,backup,recover";
+const DEFAULT: &str = "provision,backup,recover,upgrade";
 
 /// Rounds of `make soak` that end with an upgrade.
 const UPGRADES: u32 = 10;
