@@ -26,9 +26,6 @@ use crate::host::probe::{NotProbed, Probe};
 /// How long a member may take to serve again.
 pub(super) const SERVES: Duration = Duration::from_secs(120);
 
-/// How long another member may take to be known as the leader: a few heartbeats.
-const LEADS: Duration = Duration::from_secs(15);
-
 /// How long an added member may take to copy the data and be promoted.
 const IN_SYNC: Duration = Duration::from_secs(600);
 
@@ -145,32 +142,39 @@ async fn restart(effect: &Effect<'_>) -> Result<(), ActionError> {
     serves(effect).await
 }
 
-/// Waits until all other members are well, and lets another one lead if this one does: then it may be disturbed.
+/// Waits until all other members are well, and lets another one lead if this one does: then it may be disturbed. The last look
+/// is at both, for a member may have gone while another one was asked to lead.
 pub(super) async fn stand_aside(effect: &Effect<'_>) -> Result<(), ActionError> {
     let cx = &effect.cx;
     let name = &cx.node.name;
-    let what = "the other members of etcd to be healthy";
-    let heir = survey::until(effect, what, SERVES, |plane, _| {
-        let troubles = plane.troubles_beside(name);
-        Ok(if troubles.is_empty() {
-            Look::Done(successor(plane, cx))
-        } else {
-            Look::NotYet(troubles.join("; "))
-        })
-    })
-    .await?;
-    let Some(id) = heir else {
+    let Some(heir) = others_are_well(effect, Look::Done).await? else {
         return Ok(());
     };
     (effect.note)(format!(
         "etcd member {name} leads: another one does while it restarts"
     ));
-    let lead = Command::script(etcd::lead_script(id, &cx.inventory.etcd));
+    let lead = Command::script(etcd::lead_script(heir, &cx.inventory.etcd));
     effect.host.succeed(&lead).await?;
-    survey::until(effect, "another member of etcd to lead", LEADS, |plane, _| {
-        Ok(match successor(plane, cx) {
-            None => Look::Done(()),
-            Some(_) => Look::NotYet(format!("{name} still leads")),
+    others_are_well(effect, |heir| match heir {
+        None => Look::Done(()),
+        Some(_) => Look::NotYet(format!("{name} still leads")),
+    })
+    .await
+}
+
+/// Waits until all other members are well and `judge` is content with who of them is to lead: nobody, if this one does not.
+async fn others_are_well<T>(
+    effect: &Effect<'_>,
+    judge: impl Fn(Option<MemberId>) -> Look<T>,
+) -> Result<T, ActionError> {
+    let cx = &effect.cx;
+    let what = "the other members of etcd to be healthy and one of them to lead";
+    survey::until(effect, what, SERVES, |plane, _| {
+        let troubles = plane.troubles_beside(&cx.node.name);
+        Ok(if troubles.is_empty() {
+            judge(successor(plane, cx))
+        } else {
+            Look::NotYet(troubles.join("; "))
         })
     })
     .await

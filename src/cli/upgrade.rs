@@ -10,6 +10,9 @@ use crate::operation::upgrade::{AtOnce, Intent, Options, Policies, upgrade};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "quorate upgrade [OPTIONS] --to <vX.Y.Z>\n       quorate upgrade [OPTIONS] --etcd-to <X.Y.Z>"
+)]
 pub struct Args {
     #[command(flatten)]
     common: Common,
