@@ -238,8 +238,9 @@ fn processes(lab: &Lab) -> Vec<(&'static str, u64)> {
 }
 
 fn versions(status: &Value) -> Vec<&str> {
-    let version = |member: &'_ Value| member["etcd"]["version"].as_str();
-    members(status).filter_map(version).collect()
+    members(status)
+        .filter_map(|member| member["etcd"]["version"].as_str())
+        .collect()
 }
 
 /// Interrupted once at a random moment: the members roll, the leader last, and no apiserver's client notices.
