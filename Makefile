@@ -34,11 +34,17 @@ bench-scale: release
 	$(CARGO) build --locked --release --examples
 	ulimit -n 16384; target/release/examples/scale
 
-## Every fault at every remote call, and 10,500 schedules of several faults at random, 1,500 of each operation, simulated.
+## Every fault at every remote call, and 16,500 schedules of several faults at random, 1,500 of each operation, simulated: those
+## of a stacked etcd, and those that know an etcd of its own.
+EXTERNAL := provision backup upgrade upgrade-etcd
 rehearse: release
-	for operation in $$($(RELEASE) rehearse --list); do \
+	for operation in $$($(RELEASE) rehearse --list | grep -vx upgrade-etcd); do \
 	  $(RELEASE) rehearse $$operation -i tests/data/simulated.yaml --faults every && \
 	  $(RELEASE) rehearse $$operation -i tests/data/simulated.yaml --faults random --seeds 1500 || exit 1; \
+	done
+	for operation in $(EXTERNAL); do \
+	  $(RELEASE) rehearse $$operation -i tests/data/simulated-external.yaml --faults every && \
+	  $(RELEASE) rehearse $$operation -i tests/data/simulated-external.yaml --faults random --seeds 1500 || exit 1; \
 	done
 
 ## The parts of the lab test that `make test` leaves out: the upgrade of a real cluster, and an etcd of its own, on the masters

@@ -11,7 +11,6 @@ use quorate::engine::event::{Event, Outcome};
 use quorate::error::Error;
 use quorate::host::simulated::world::World;
 use quorate::operation::rehearse::{Operation, Reference, Search, Stage, attempt, read};
-use quorate::operation::upgrade::{Intent, Options, Policies, upgrade};
 use quorate::operation::{backup, recover, restore};
 
 const INVENTORY: &str = "tests/data/simulated-external.yaml";
@@ -236,18 +235,12 @@ fn what_knows_stacked_etcd_only_refuses_with_the_next_command() {
         single: false,
         confirm: None,
     };
-    let options = Options {
-        to: session.inventory.kubernetes,
-        intent: Intent::Check,
-        policies: Policies::default(),
-    };
     let refusals = [
         (
             with_clock(restore::restore(session, &request)),
             "quorate recover",
         ),
         (with_clock(restore::abort(session)), "quorate recover"),
-        (with_clock(upgrade(session, &options)), "kubeadm upgrade"),
         (
             with_clock(read(session)).map(drop),
             "Leave `--from-live` out",
@@ -264,12 +257,10 @@ fn what_knows_stacked_etcd_only_refuses_with_the_next_command() {
         assert!(said.contains(next), "{said}");
     }
     assert!(stage.simulation().world().calls.is_empty());
-    for name in ["restore", "upgrade"] {
-        let operation = Operation::find(name).expect("there");
-        let mut stage = self::stage(INVENTORY, name);
-        let refused = Reference::new(&mut stage, operation).err();
-        assert_eq!(refused.map(|error| error.code()), Some(5), "{name}");
-    }
+    let operation = Operation::find("restore").expect("there");
+    let mut stage = self::stage(INVENTORY, "restore");
+    let refused = Reference::new(&mut stage, operation).err();
+    assert_eq!(refused.map(|error| error.code()), Some(5));
 }
 
 fn said(error: &Error) -> String {

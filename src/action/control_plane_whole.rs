@@ -11,6 +11,7 @@ use crate::cluster::plane::{Member, Plane};
 use crate::cluster::report;
 use crate::cluster::survey::Look;
 use crate::host::probe::Probe;
+use crate::inventory::EtcdTopology;
 
 /// How long static pods may take to be back.
 const WHOLE: Duration = Duration::from_secs(240);
@@ -25,8 +26,12 @@ impl Action for ControlPlaneWhole {
         report::probes(cx.node)
     }
 
-    fn scope(&self, _cx: &Context<'_>) -> Scope {
-        Scope::Cluster
+    fn scope(&self, cx: &Context<'_>) -> Scope {
+        match cx.inventory.etcd {
+            EtcdTopology::Stacked => Scope::Cluster,
+            // Its members may be on hosts that take no part in the play.
+            EtcdTopology::External(_) => Scope::Fleet,
+        }
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {

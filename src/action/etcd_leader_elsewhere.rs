@@ -12,12 +12,14 @@ use crate::cluster::standing::{self, Standing};
 use crate::host::command::Command;
 use crate::host::error::HostError;
 use crate::host::probe::Probe;
+use crate::inventory::{EtcdTopology, Inventory};
 
 /// A new leader is known to all within a few heartbeats.
 const SETTLES: Duration = Duration::from_secs(15);
 
 /// Another healthy voter leads etcd while this master is upgraded. A master that needs no upgrade may lead, and so may the
-/// only one there is.
+/// only one there is. Where etcd is a cluster of its own no upgrade of a master stops a member, not even one on the same host:
+/// there the step has nothing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct EtcdLeaderElsewhere {}
@@ -25,6 +27,10 @@ pub struct EtcdLeaderElsewhere {}
 impl Action for EtcdLeaderElsewhere {
     fn probes(&self, cx: &Context<'_>) -> Vec<Probe> {
         standing::probes(cx.inventory, cx.node)
+    }
+
+    fn concerns(&self, inventory: &Inventory) -> bool {
+        inventory.etcd == EtcdTopology::Stacked
     }
 
     fn scope(&self, _cx: &Context<'_>) -> Scope {

@@ -24,7 +24,7 @@ use crate::host::command::Command;
 use crate::host::probe::{NotProbed, Probe};
 
 /// How long a member may take to serve again.
-const SERVES: Duration = Duration::from_secs(120);
+pub(super) const SERVES: Duration = Duration::from_secs(120);
 
 /// How long an added member may take to copy the data and be promoted.
 const IN_SYNC: Duration = Duration::from_secs(600);
@@ -98,7 +98,7 @@ impl Action for EtcdMember {
     }
 }
 
-fn own<'p, 'a>(plane: &'p Plane<'a>, cx: &Context<'_>) -> Option<&'p Seat<'a>> {
+pub(super) fn own<'p, 'a>(plane: &'p Plane<'a>, cx: &Context<'_>) -> Option<&'p Seat<'a>> {
     plane.external.as_ref()?.of(&cx.node.name)
 }
 
@@ -137,36 +137,54 @@ async fn serves(effect: &Effect<'_>) -> Result<(), ActionError> {
 
 /// Restarts a member when all others are well, and lets another one lead before.
 async fn restart(effect: &Effect<'_>) -> Result<(), ActionError> {
+    stand_aside(effect).await?;
+    restart_unit(effect).await?;
+    serves(effect).await
+}
+
+/// Waits until all other members are well, and lets another one lead if this one does: then it may be disturbed. The last look
+/// is at both, for a member may have gone while another one was asked to lead.
+pub(super) async fn stand_aside(effect: &Effect<'_>) -> Result<(), ActionError> {
     let cx = &effect.cx;
     let name = &cx.node.name;
-    let successor = survey::until(
-        effect,
-        "the other members of etcd to be healthy",
-        SERVES,
-        |plane, _| {
-            let troubles = plane.troubles();
-            Ok(if troubles.is_empty() {
-                Look::Done(successor(plane, cx))
-            } else {
-                Look::NotYet(troubles.join("; "))
-            })
-        },
-    )
-    .await?;
-    if let Some(id) = successor {
-        (effect.note)(format!(
-            "etcd member {name} leads: another one does while it restarts"
-        ));
-        effect
-            .host
-            .succeed(&Command::script(etcd::lead_script(id, &cx.inventory.etcd)))
-            .await?;
-    }
-    effect
-        .host
-        .succeed(&Command::script(etcd_unit::restart()).deadline(SERVES))
-        .await?;
-    serves(effect).await
+    let Some(heir) = others_are_well(effect, Look::Done).await? else {
+        return Ok(());
+    };
+    (effect.note)(format!(
+        "etcd member {name} leads: another one does while it restarts"
+    ));
+    let lead = Command::script(etcd::lead_script(heir, &cx.inventory.etcd));
+    effect.host.succeed(&lead).await?;
+    others_are_well(effect, |heir| match heir {
+        None => Look::Done(()),
+        Some(_) => Look::NotYet(format!("{name} still leads")),
+    })
+    .await
+}
+
+/// Waits until all other members are well and `judge` is content with who of them is to lead: nobody, if this one does not.
+async fn others_are_well<T>(
+    effect: &Effect<'_>,
+    judge: impl Fn(Option<MemberId>) -> Look<T>,
+) -> Result<T, ActionError> {
+    let cx = &effect.cx;
+    let what = "the other members of etcd to be healthy and one of them to lead";
+    survey::until(effect, what, SERVES, |plane, _| {
+        let troubles = plane.troubles_beside(&cx.node.name);
+        Ok(if troubles.is_empty() {
+            judge(successor(plane, cx))
+        } else {
+            Look::NotYet(troubles.join("; "))
+        })
+    })
+    .await
+}
+
+/// Restarts a member and waits until systemd says that it serves.
+pub(super) async fn restart_unit(effect: &Effect<'_>) -> Result<(), ActionError> {
+    let restart = Command::script(etcd_unit::restart()).deadline(SERVES);
+    effect.host.succeed(&restart).await?;
+    Ok(())
 }
 
 /// Who shall lead if this member leads now.

@@ -14,7 +14,7 @@ use crate::host::command::Script;
 use crate::host::file::RemoteFile;
 use crate::host::probe::Probe;
 use crate::inventory::ExternalEtcd;
-use crate::inventory::etcd::EtcdPackages as Source;
+use crate::inventory::etcd::{EtcdPackages as Source, EtcdVersion};
 use crate::os::{Family, Hold};
 
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
@@ -27,78 +27,32 @@ echo "etcdctl $(etcdctl version 2>/dev/null | sed -n 's/^etcdctl version: *//p')
 
 /// etcd and etcdctl of the external etcd, from the distribution, a mirror, or preinstalled and only looked at.
 ///
-/// Another version is replaced only on a host that is no member yet: a member's version is not changed.
+/// Another version is replaced only on a host that is no member yet: that of a member is changed by `etcd-upgrade`, since the
+/// package starts its service anew.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct EtcdPackages {}
 
 impl Action for EtcdPackages {
     fn probes(&self, cx: &Context<'_>) -> Vec<Probe> {
-        let Some(etcd) = cx.inventory.etcd.external() else {
-            return Vec::new();
-        };
-        if etcd.packages == Source::Preinstalled {
-            return vec![Probe::Script(versions())];
-        }
-        let family = Family::judged(cx).ok();
-        let families: Vec<&'static Family> = match family {
-            Some(family) => vec![family],
-            None => crate::os::FAMILIES.to_vec(),
-        };
-        let mut probes = etcd_member::probes();
-        probes.push(Probe::Machine);
-        for family in families {
-            probes.extend(
-                family
-                    .etcd
-                    .packages
-                    .iter()
-                    .map(|name| Probe::Package((*name).to_owned())),
-            );
-            probes.extend(repository(etcd, family).iter().map(Wanted::probe));
-        }
-        probes
+        probes(cx)
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
         let Some(etcd) = cx.inventory.etcd.external() else {
             return Ok(Check::Satisfied);
         };
-        if etcd.packages == Source::Preinstalled {
-            verify(cx, etcd)?;
-            return Ok(Check::Satisfied);
+        if etcd.packages != Source::Preinstalled {
+            refuse_of_member(cx, etcd)?;
         }
-        let family = Family::judged(cx)?;
-        let mut changes = Vec::new();
-        for file in repository(etcd, family) {
-            changes.extend(file.change(cx)?);
-        }
-        changes.extend(installing(cx, etcd, family)?.map(Change::new));
-        Ok(changes
-            .into_iter()
-            .reduce(remote_file::join)
-            .map_or(Check::Satisfied, Check::Needed))
+        Ok(pending(cx, etcd)?.map_or(Check::Satisfied, Check::Needed))
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
-        let Some(etcd) = effect.cx.inventory.etcd.external() else {
-            return Ok(());
-        };
-        let family = Family::judged(&effect.cx)?;
-        let files: Vec<RemoteFile> = repository(etcd, family)
-            .into_iter()
-            .map(Wanted::into_remote)
-            .collect();
-        if !files.is_empty() {
-            effect.host.transport.write(&files).await?;
+        match effect.cx.inventory.etcd.external() {
+            Some(etcd) => install(effect, etcd).await,
+            None => Ok(()),
         }
-        let work = Work {
-            what: "installing etcd",
-            script: family.install_etcd(&etcd.version.to_string()),
-            files: Vec::new(),
-            deadline: DEADLINE,
-        };
-        job::run(effect, work).await.map(drop)
     }
 
     fn files(&self, cx: &Context<'_>) -> Result<Vec<(Utf8PathBuf, Vec<u8>)>, ActionError> {
@@ -120,6 +74,73 @@ impl Action for EtcdPackages {
     }
 }
 
+/// Everything that is read to know what of etcd is installed.
+pub(super) fn probes(cx: &Context<'_>) -> Vec<Probe> {
+    let Some(etcd) = cx.inventory.etcd.external() else {
+        return Vec::new();
+    };
+    if etcd.packages == Source::Preinstalled {
+        return vec![Probe::Script(versions())];
+    }
+    let family = Family::judged(cx).ok();
+    let families: Vec<&'static Family> = match family {
+        Some(family) => vec![family],
+        None => crate::os::FAMILIES.to_vec(),
+    };
+    let mut probes = etcd_member::probes();
+    probes.push(Probe::Machine);
+    for family in families {
+        probes.extend(
+            family
+                .etcd
+                .packages
+                .iter()
+                .map(|name| Probe::Package((*name).to_owned())),
+        );
+        probes.extend(repository(etcd, family).iter().map(Wanted::probe));
+    }
+    probes
+}
+
+/// What has to be installed, a mirror's files included; `None`: nothing. Preinstalled programs of another version are refused.
+pub(super) fn pending(
+    cx: &Context<'_>,
+    etcd: &ExternalEtcd,
+) -> Result<Option<Change>, ActionError> {
+    if etcd.packages == Source::Preinstalled {
+        return verify(cx, etcd).map(|()| None);
+    }
+    let family = Family::judged(cx)?;
+    let mut changes = Vec::new();
+    for file in repository(etcd, family) {
+        changes.extend(file.change(cx)?);
+    }
+    changes.extend(installing(cx, etcd, family)?.map(Change::new));
+    Ok(changes.into_iter().reduce(remote_file::join))
+}
+
+/// Installs etcd and etcdctl at the inventory's version, and holds them.
+pub(super) async fn install(
+    effect: &Effect<'_>,
+    etcd: &ExternalEtcd,
+) -> Result<(), ActionError> {
+    let family = Family::judged(&effect.cx)?;
+    let files: Vec<RemoteFile> = repository(etcd, family)
+        .into_iter()
+        .map(Wanted::into_remote)
+        .collect();
+    if !files.is_empty() {
+        effect.host.transport.write(&files).await?;
+    }
+    let work = Work {
+        what: "installing etcd",
+        script: family.install_etcd(&etcd.version.to_string()),
+        files: Vec::new(),
+        deadline: DEADLINE,
+    };
+    job::run(effect, work).await.map(drop)
+}
+
 /// The files of a mirror; the key first, for a list without its key makes every package installation fail.
 fn repository(etcd: &ExternalEtcd, family: &Family) -> Vec<Wanted> {
     let Source::Mirror { url, key } = &etcd.packages else {
@@ -132,61 +153,83 @@ fn repository(etcd: &ExternalEtcd, family: &Family) -> Vec<Wanted> {
     ]
 }
 
+/// The packages that are not there at the inventory's version, each with the version that is.
+pub(crate) fn others(
+    cx: &Context<'_>,
+    etcd: &ExternalEtcd,
+) -> Result<Vec<(&'static str, Option<String>)>, ActionError> {
+    let wanted = etcd.version.to_string();
+    let mut others = Vec::new();
+    for name in Family::judged(cx)?.etcd.packages {
+        let version = &cx.facts().package(name)?.version;
+        let is_wanted = |version: &String| is_release(version, &wanted);
+        if !version.as_ref().is_some_and(is_wanted) {
+            others.push((*name, version.clone()));
+        }
+    }
+    Ok(others)
+}
+
 /// What the package manager would have to do.
 fn installing(
     cx: &Context<'_>,
     etcd: &ExternalEtcd,
     family: &Family,
 ) -> Result<Option<String>, ActionError> {
-    let wanted = etcd.version.to_string();
-    let mut others = Vec::new();
+    let others = others(cx, etcd)?;
+    if !others.is_empty() {
+        let names: Vec<String> = others.iter().map(as_it_is).collect();
+        return Ok(Some(format!(
+            "install {} of {}",
+            etcd.version,
+            names.join(", ")
+        )));
+    }
     let mut unheld = Vec::new();
     for name in family.etcd.packages {
-        let package = cx.facts().package(name)?;
-        match &package.version {
-            Some(version) if is_release(version, &wanted) => {
-                if family.hold == Hold::Mark && !package.held {
-                    unheld.push(*name);
-                }
-            }
-            Some(version) => {
-                refuse_of_member(cx, name, version, &wanted)?;
-                others.push(format!("{name} (it is {})", crate::text::escape(version)));
-            }
-            None => others.push((*name).to_owned()),
+        if family.hold == Hold::Mark && !cx.facts().package(name)?.held {
+            unheld.push(*name);
         }
-    }
-    if !others.is_empty() {
-        return Ok(Some(format!("install {wanted} of {}", others.join(", "))));
     }
     Ok((!unheld.is_empty()).then(|| format!("hold {}", unheld.join(", "))))
 }
 
+fn as_it_is((name, version): &(&'static str, Option<String>)) -> String {
+    match version {
+        Some(version) => format!("{name} (it is {})", crate::text::escape(version)),
+        None => (*name).to_owned(),
+    }
+}
+
 /// Whether a package version, epoch and revision and all, is of this release.
-fn is_release(version: &str, release: &str) -> bool {
+pub(crate) fn is_release(version: &str, release: &str) -> bool {
     let plain = version.split_once(':').map_or(version, |(_, plain)| plain);
     plain
         .strip_prefix(release)
         .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit() || next == '.'))
 }
 
-fn refuse_of_member(
-    cx: &Context<'_>,
-    name: &str,
-    version: &str,
-    wanted: &str,
-) -> Result<(), ActionError> {
+fn refuse_of_member(cx: &Context<'_>, etcd: &ExternalEtcd) -> Result<(), ActionError> {
     let is_member = Seat::read(cx.node, cx.facts()).is_some_and(|seat| seat.membership.is_some());
-    if !is_member {
+    let others = others(cx, etcd)?;
+    let installed = others.iter().find_map(|(name, version)| Some((name, version.as_ref()?)));
+    let Some((name, version)) = installed.filter(|_| is_member) else {
         return Ok(());
-    }
-    let host = &cx.node.name;
+    };
+    let (host, wanted) = (&cx.node.name, etcd.version);
+    let help = match EtcdVersion::find(version).filter(|installed| *installed > wanted) {
+        // As after an upgrade, or in the midst of one.
+        Some(installed) => format!(
+            "`quorate upgrade --etcd-to {installed}` sees all members at it; then name it in the inventory: `etcd: {{ version: {installed} }}`"
+        ),
+        None => format!("bring the members to it, one at a time: `quorate upgrade --etcd-to {wanted}`"),
+    };
     Err(ActionError::Unsafe {
         why: format!(
             "{host} is a member of etcd with {name} {}, and the inventory wants {wanted}",
             crate::text::escape(version)
         ),
-        help: "a member's version is not changed yet: name in the inventory the one that the members run (`quorate status` shows it)".to_owned(),
+        help,
     })
 }
 
@@ -194,30 +237,34 @@ fn versions() -> Script {
     Script::new("etcd-versions", VERSIONS)
 }
 
-/// Refuses preinstalled programs of another version.
-fn verify(cx: &Context<'_>, etcd: &ExternalEtcd) -> Result<(), ActionError> {
+/// What of preinstalled programs is missing or of another version, in words.
+pub(crate) fn lacking(cx: &Context<'_>, etcd: &ExternalEtcd) -> Result<Vec<String>, ActionError> {
     let said = &cx.facts().script(&versions())?.stdout;
     let wanted = etcd.version.to_string();
-    let wrong: Vec<String> = ["etcd", "etcdctl"]
-        .into_iter()
-        .filter_map(|name| {
-            let line = said
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            match line.map(str::trim).filter(|version| !version.is_empty()) {
-                Some(version) if version == wanted => None,
-                Some(version) => Some(format!("{name} {}", crate::text::escape(version))),
-                None => Some(format!("no {name}")),
-            }
-        })
-        .collect();
+    let wrong = ["etcd", "etcdctl"].into_iter().filter_map(|name| {
+        let line = said
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        match line.map(str::trim).filter(|version| !version.is_empty()) {
+            Some(version) if version == wanted => None,
+            Some(version) => Some(format!("{name} {}", crate::text::escape(version))),
+            None => Some(format!("no {name}")),
+        }
+    });
+    Ok(wrong.collect())
+}
+
+/// Refuses preinstalled programs of another version.
+fn verify(cx: &Context<'_>, etcd: &ExternalEtcd) -> Result<(), ActionError> {
+    let wrong = lacking(cx, etcd)?;
     if wrong.is_empty() {
         return Ok(());
     }
     let host = &cx.node.name;
     Err(ActionError::Unsafe {
         why: format!(
-            "{host} should have etcd {wanted} preinstalled and has {}",
+            "{host} should have etcd {} preinstalled and has {}",
+            etcd.version,
             wrong.join(", ")
         ),
         help: format!(

@@ -8,6 +8,9 @@
 pub(crate) mod job;
 pub(crate) mod remote_file;
 
+pub(crate) use etcd_packages::{
+    is_release as is_etcd_release, lacking as etcd_lacking, others as etcd_others,
+};
 pub use kubeconfig::{ADMIN_CONF, keep_kubeconfig};
 pub(crate) use kubernetes_repository::url as repository_url;
 pub use node_drain::{BarePods, Blocked};
@@ -379,6 +382,8 @@ actions! {
     EtcdFound(etcd_found),
     /// Keeps a member of an external etcd in the cluster, running and current.
     EtcdMember(etcd_member),
+    /// Brings a member of an external etcd to the inventory's version.
+    EtcdUpgrade(etcd_upgrade),
     /// Gives a master the certificate with which it asks an external etcd.
     EtcdClient(etcd_client),
     /// Makes a worker part of the cluster.

@@ -60,7 +60,7 @@ enum Command {
     Plan(plan::Args),
     /// Bring all hosts to what the inventory says
     Provision(provision::Args),
-    /// Bring a running cluster to another release, one minor and one master at a time
+    /// Bring a running cluster to another release, or an etcd of its own to another version
     Upgrade(upgrade::Args),
     /// Carry an operation out on simulated hosts, with any fault; touches no host
     Rehearse(rehearse::Args),

@@ -3,17 +3,27 @@
 use super::{Common, Run};
 use crate::action::{BarePods, Blocked};
 use crate::error::Error;
+use crate::inventory::etcd::EtcdVersion;
 use crate::inventory::version::KubeVersion;
+use crate::operation::upgrade::etcd::upgrade_etcd;
 use crate::operation::upgrade::{AtOnce, Intent, Options, Policies, upgrade};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "quorate upgrade [OPTIONS] --to <vX.Y.Z>\n       quorate upgrade [OPTIONS] --etcd-to <X.Y.Z>"
+)]
 pub struct Args {
     #[command(flatten)]
     common: Common,
     /// The release to bring every host to
-    #[arg(long, value_name = "vX.Y.Z")]
-    to: KubeVersion,
+    #[arg(long, value_name = "vX.Y.Z", required_unless_present = "etcd_to")]
+    to: Option<KubeVersion>,
+    /// The version to bring every member of an etcd of its own to, one minor and one member at a time
+    #[arg(long, value_name = "X.Y.Z", conflicts_with_all = [
+        "max_unavailable", "bare_pods", "blocked_pods", "drain_timeout", "pause_after", "confirm_each",
+    ])]
+    etcd_to: Option<EtcdVersion>,
     /// Stop after the gates and the plan; change nothing
     #[arg(long)]
     check: bool,
@@ -42,6 +52,16 @@ pub struct Args {
 impl Args {
     pub(super) async fn run(self) -> Result<(), Error> {
         let session = self.run.open(self.common)?;
+        let intent = if self.check {
+            Intent::Check
+        } else {
+            Intent::Upgrade
+        };
+        let to = match (self.to, self.etcd_to) {
+            (Some(to), None) => to,
+            (None, Some(to)) => return upgrade_etcd(&session, to, intent).await,
+            (_, _) => return Err(one_at_a_time()),
+        };
         let pause_after = if self.confirm_each {
             session
                 .inventory
@@ -53,12 +73,8 @@ impl Args {
             self.pause_after
         };
         let options = Options {
-            to: self.to,
-            intent: if self.check {
-                Intent::Check
-            } else {
-                Intent::Upgrade
-            },
+            to,
+            intent,
             policies: Policies {
                 at_once: self.max_unavailable,
                 bare_pods: self.bare_pods,
@@ -68,5 +84,13 @@ impl Args {
             },
         };
         upgrade(&session, &options).await
+    }
+}
+
+fn one_at_a_time() -> Error {
+    Error::Usage {
+        message: "--to and --etcd-to: one after the other. If the new Kubernetes wants a later etcd, `--etcd-to` comes first; \
+                  `quorate upgrade --to vX.Y.Z --check` says so"
+            .to_owned(),
     }
 }

@@ -254,15 +254,15 @@ impl<'a> Plane<'a> {
         }
     }
 
-    /// What keeps the etcd members of all *other* masters from being healthy voters: while there is any, this master's
-    /// member must not be stopped.
+    /// What keeps the etcd members of all *other* hosts from being healthy voters: while there is any, this host's member
+    /// must not be stopped.
     #[must_use]
-    pub fn troubles_beside(&self, master: &str) -> Vec<String> {
+    pub fn troubles_beside(&self, host: &str) -> Vec<String> {
         match self.etcd() {
             Etcd::Living(cluster) | Etcd::NoQuorum(cluster) => {
-                cluster.troubles_of(|member| member.name != master)
+                cluster.troubles_of(|member| member.name != host)
             }
-            Etcd::Silent if self.masters.len() + self.unread.len() > 1 => {
+            Etcd::Silent if self.places() > 1 => {
                 vec!["no etcd member answers".to_owned()]
             }
             Etcd::Silent => Vec::new(),
@@ -324,11 +324,15 @@ impl<'a> Plane<'a> {
     /// Whether enough hosts answer and have data to be a quorum, if all places of etcd in the inventory have a vote.
     #[must_use]
     pub fn may_have_quorum(&self) -> bool {
-        let places = match &self.external {
+        self.with_data().len() >= quorum(self.places())
+    }
+
+    /// How many places etcd has in the inventory.
+    fn places(&self) -> usize {
+        match &self.external {
             Some(seats) => seats.seats.len() + seats.unread.len(),
             None => self.masters.len() + self.unread.len(),
-        };
-        self.with_data().len() >= quorum(places)
+        }
     }
 
     /// Whether any master has ever been part of a cluster.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::pod::Pod;
 use super::report::{Answer, ask};
 use crate::host::command::Script;
-use crate::host::probe::Probe;
+use crate::host::probe::{Probe, Readings};
 use crate::inventory::version::KubeVersion;
 use crate::inventory::{Inventory, Node, PackageSource};
 
@@ -79,6 +79,36 @@ pub fn probes(inventory: &Inventory, node: &Node) -> Vec<Probe> {
     std::iter::once(Probe::Script(script(node)))
         .chain(packages)
         .collect()
+}
+
+/// The package of a release that hosts of an external etcd have, with which its certificates are made.
+const TOOL: &str = "kubeadm";
+
+/// What is read of the release on a host that is no Node.
+#[must_use]
+pub fn tool_probes(inventory: &Inventory) -> Vec<Probe> {
+    match inventory.packages {
+        PackageSource::Preinstalled => Vec::new(),
+        PackageSource::Upstream | PackageSource::Mirror { .. } => {
+            vec![Probe::Package(TOOL.to_owned())]
+        }
+    }
+}
+
+/// What on a host that is no Node is not of that release, in words.
+#[must_use]
+pub fn tool_difference(
+    inventory: &Inventory,
+    readings: &Readings,
+    target: KubeVersion,
+) -> Option<String> {
+    if inventory.packages == PackageSource::Preinstalled {
+        return None;
+    }
+    let package = readings.package(TOOL).ok();
+    let version = package.and_then(|package| KubeVersion::find(package.version.as_deref()?));
+    let seen = || version.map_or("not known".to_owned(), |version| version.to_string());
+    (version != Some(target)).then(|| format!("package {TOOL} is {}", seen()))
 }
 
 /// What was read.

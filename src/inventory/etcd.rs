@@ -206,6 +206,70 @@ impl EtcdVersion {
             36.. => Self::new(3, 5, 24),
         }
     }
+
+    /// Whether that Kubernetes, or where none is known quorate, works with it.
+    ///
+    /// # Errors
+    /// It does not; why.
+    pub fn accepted_by(self, kubernetes: Option<KubeVersion>) -> Result<(), NotAccepted> {
+        let oldest = kubernetes.map_or(Self::OLDEST, Self::oldest_for);
+        if self < oldest {
+            return Err(NotAccepted::TooOld {
+                whose: kubernetes.map_or("quorate".to_owned(), |it| format!("Kubernetes {it}")),
+                version: self,
+                oldest,
+            });
+        }
+        if self.major != 3 {
+            return Err(NotAccepted::Unspoken { version: self });
+        }
+        Ok(())
+    }
+
+    /// The oldest version that members may have before one of this minor of etcd 3 comes among them. Earlier ones could bring
+    /// removed members back (3.6), or are not read by it (3.7): etcd's own guides for these upgrades.
+    #[must_use]
+    pub fn least_before(minor: u16) -> Option<Self> {
+        match minor {
+            6 => Some(Self::new(3, 5, 26)),
+            7 => Some(Self::new(3, 6, 11)),
+            _ => None,
+        }
+    }
+
+    /// The version that a member says, or of a package, whatever its epoch and revision.
+    #[must_use]
+    pub fn find(text: &str) -> Option<Self> {
+        let plain = text.split_once(':').map_or(text, |(_, plain)| plain);
+        plain.split(['-', '+', '~']).next()?.parse().ok()
+    }
+
+    /// `3.5`.
+    #[must_use]
+    pub fn minor_text(self) -> String {
+        format!("{}.{}", self.major, self.minor)
+    }
+}
+
+/// A version of etcd that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAccepted {
+    /// It is older than what is worked with.
+    #[error("{whose} does not accept etcd {version}")]
+    TooOld {
+        /// Who does not.
+        whose: String,
+        /// The version.
+        version: EtcdVersion,
+        /// The oldest that would be.
+        oldest: EtcdVersion,
+    },
+    /// It speaks another protocol.
+    #[error("no Kubernetes speaks to etcd {version}")]
+    Unspoken {
+        /// The version.
+        version: EtcdVersion,
+    },
 }
 
 impl fmt::Display for EtcdVersion {
@@ -277,6 +341,17 @@ mod tests {
         );
         for wrong in ["v3.5.24", "3.5", "3.5.24.1", "3.05.1", "3.5.x", ""] {
             assert!(wrong.parse::<EtcdVersion>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn versions_are_found_in_what_members_and_packages_say() {
+        let found = |text| EtcdVersion::find(text).map(|version| version.to_string());
+        for text in ["3.4.23", "3.4.23-4+b4", "1:3.4.23+dfsg-1", "3.4.23~rc1"] {
+            assert_eq!(found(text).as_deref(), Some("3.4.23"), "{text}");
+        }
+        for text in ["", "3.4", "v3.4.23", "not known"] {
+            assert_eq!(found(text), None, "{text}");
         }
     }
 

@@ -76,13 +76,18 @@ pub async fn provision(session: &Session) -> Result<(), Error> {
 }
 
 /// Lets the member of an external etcd that leads take its turn last, so that leadership moves once.
-fn etcd_leader_last(plan: &mut Plan, plane: &Plane<'_>) {
+pub(super) fn etcd_leader_last(plan: &mut Plan, plane: &Plane<'_>) {
     let mut seats = plane.external.iter().flat_map(|seats| &seats.seats);
     let leads = |seat: &&Seat<'_>| seat.etcd.as_ref().is_some_and(View::is_leader);
     let Some(leader) = seats.find(leads) else {
         return;
     };
-    let disturbs = |step: &Step| matches!(step.action, AnyAction::EtcdMember(_));
+    let disturbs = |step: &Step| {
+        matches!(
+            step.action,
+            AnyAction::EtcdMember(_) | AnyAction::EtcdUpgrade(_)
+        )
+    };
     for play in &mut plan.plays {
         if play.steps.iter().any(disturbs) {
             play.hosts.sort_by_key(|host| *host == leader.node.name);

@@ -35,6 +35,7 @@ pub const FAMILY: Family = Family {
             include_str!("debian/apt.sh"),
             include_str!("debian/install_etcd.sh")
         ),
+        offered: include_str!("debian/offered_etcd.sh"),
         file: "/etc/apt/sources.list.d/quorate-etcd.list",
         key: "/etc/apt/keyrings/quorate-etcd.asc",
         content: list,

@@ -50,6 +50,9 @@ pub struct EtcdFormat {
     pub packages: &'static [&'static str],
     /// Installs `$2`… at the release `$1`, whatever the package revision, and holds them.
     pub install: &'static str,
+    /// Prints `NAME VERSION` of whatever the host's repositories, and the mirror at the URL `$1` if that is not empty, offer
+    /// of the packages `$3`…, with newer lists than the host's own if these do not know the release `$2`; changes nothing.
+    pub offered: &'static str,
     /// The file that lists a mirror.
     pub file: &'static str,
     /// Where its public key is kept, ASCII-armoured.
@@ -144,6 +147,16 @@ impl Family {
         names.fold(script, |script, name| script.arg(*name))
     }
 
+    /// Prints `NAME VERSION` of etcd's packages that the host's repositories, and a mirror, offer: a probe.
+    #[must_use]
+    pub fn offered_etcd(&self, mirror: Option<&str>, release: &str) -> Script {
+        let script = Script::new("etcd-releases-offered", self.etcd.offered)
+            .arg(mirror.unwrap_or_default())
+            .arg(release);
+        let names = self.etcd.packages.iter();
+        names.fold(script, |script, name| script.arg(*name))
+    }
+
     /// Reads the package lists of our Kubernetes repository again; as a job.
     #[must_use]
     pub fn refresh(&self) -> Script {
@@ -232,6 +245,7 @@ mod tests {
                 family.install,
                 family.install_release,
                 family.etcd.install,
+                family.etcd.offered,
                 family.refresh,
                 family.listings,
                 family.offered,

@@ -28,6 +28,7 @@ pub const FAMILY: Family = Family {
     etcd: EtcdFormat {
         packages: &["etcd"],
         install: include_str!("redhat/install_etcd.sh"),
+        offered: include_str!("redhat/offered_etcd.sh"),
         file: "/etc/yum.repos.d/quorate-etcd.repo",
         key: "/etc/pki/rpm-gpg/RPM-GPG-KEY-quorate-etcd",
         content: etcd_repo,

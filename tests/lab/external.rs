@@ -11,7 +11,13 @@ use crate::harness::Lab;
 /// The version that Debian 12 has.
 const VERSION: &str = "3.4.23";
 
+/// The one that the lab's own repository has beside it, see `vagrant/lab/packages.sh`.
+const NEXT: &str = "3.4.24";
+
 const CLUSTER: Duration = Duration::from_secs(300);
+
+/// Within this the upgrade of three members is killed, or has ended.
+const ROLLS: Duration = Duration::from_secs(60);
 
 /// How long a member is watched without its peers.
 const CUT: Duration = Duration::from_secs(10);
@@ -39,15 +45,14 @@ pub fn on_the_masters() {
     let peers = PeerNetwork::new(&lab, &MEMBERS);
     let host = |host: &&str| format!("{host}: {{ peer-address: {} }}", peers.address(host));
     let hosts: Vec<String> = MEMBERS.iter().map(host).collect();
-    write_etcd(
-        &lab,
-        &format!("  peer-network: {}\n", peers.network()),
-        &hosts,
-    );
+    let settings = format!("  peer-network: {}\n{}", peers.network(), mirror(&lab));
+    write_etcd(&lab, &settings, &hosts);
     founded(&lab);
     a_member_whose_peers_are_cut_off_steps_aside(&lab, &peers);
     certificates_near_their_end_are_made_anew_and_nothing_restarts(&lab);
     a_changed_setting_rolls_one_member_at_a_time(&lab);
+    etcd_is_upgraded_and_no_request_fails(&lab);
+    kubernetes_is_upgraded_and_no_member_is_touched(&lab);
     for member in [leader(&lab.status()), follower(&lab.status())] {
         a_member_that_lost_its_data_is_added_again(&lab, &member);
     }
@@ -203,19 +208,126 @@ fn certificates_near_their_end_are_made_anew_and_nothing_restarts(lab: &Lab) {
 
 /// All connections are made anew here, with the certificates that were made before.
 fn a_changed_setting_rolls_one_member_at_a_time(lab: &Lab) {
-    let path = lab.inventory();
-    let text = std::fs::read_to_string(&path).expect("an inventory");
-    std::fs::write(
-        &path,
-        text.replace("snapshot-count: 10000", "snapshot-count: 20000"),
-    )
-    .expect("written");
+    edit(lab, "snapshot-count: 10000", "snapshot-count: 20000");
     under_the_client(lab, "a setting of etcd changed on three members", || {
         let summary = lab.json(&["provision", "--yes"]);
         // Each member its file and its restart.
         assert_eq!(summary["changed"], 6, "{summary}");
     });
     nothing_changes(lab);
+}
+
+/// The packages of [`NEXT`]; those of [`VERSION`] are Debian's.
+fn mirror(lab: &Lab) -> String {
+    let endpoint = lab.endpoint().ip().to_string();
+    let (network, _) = endpoint.rsplit_once('.').expect("10.77.N.100");
+    format!(
+        "  packages: {{ source: mirror, url: \"http://{network}.1:8080/etcd/deb/\", key: kubernetes.asc }}\n"
+    )
+}
+
+/// Since when each member's process runs; all hosts have this computer's clock.
+fn processes(lab: &Lab) -> Vec<(&'static str, u64)> {
+    let line = "systemctl show etcd -p ExecMainStartTimestampMonotonic";
+    let since = |member: &'static str| {
+        let said = lab.on(member, line);
+        let (_, since) = said.trim().rsplit_once('=').expect("a time stamp");
+        (member, since.parse().expect("microseconds"))
+    };
+    MEMBERS.into_iter().map(since).collect()
+}
+
+fn versions(status: &Value) -> Vec<&str> {
+    members(status)
+        .filter_map(|member| member["etcd"]["version"].as_str())
+        .collect()
+}
+
+/// Interrupted once at a random moment: the members roll, the leader last, and no apiserver's client notices.
+fn etcd_is_upgraded_and_no_request_fails(lab: &Lab) {
+    let refused = lab.quorate(&["upgrade", "--etcd-to", "3.4.22", "--yes"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(5), "{said}");
+    assert!(said.contains("etcd has no way back"), "{said}");
+    let leads = leader(&lab.status());
+    println!(
+        "lab: {}",
+        lab.must(&["upgrade", "--etcd-to", NEXT, "--check"])
+    );
+    assert_eq!(
+        versions(&lab.status()),
+        [VERSION; 3],
+        "a check changes nothing"
+    );
+    let before = processes(lab);
+    let figures = under_the_client(
+        lab,
+        &format!("etcd {VERSION} → {NEXT} on three members, killed once"),
+        || {
+            lab.killed(&["upgrade", "--etcd-to", NEXT, "--yes"], ROLLS);
+            // What it began goes on, and its lock is given away when its connection is gone.
+            let since = Instant::now();
+            loop {
+                let output = lab.quorate(&["upgrade", "--etcd-to", NEXT, "--yes"]);
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                if output.status.success() {
+                    break;
+                }
+                let is_locked = said.contains("another run holds the cluster's lock");
+                assert!(
+                    is_locked && since.elapsed() < CLUSTER,
+                    "{}:\n{said}",
+                    output.status
+                );
+            }
+        },
+    );
+    assert_eq!(figures.failed, 0, "{figures}");
+    let status = lab.wait("the cluster to be whole", CLUSTER, is_whole);
+    assert_eq!(versions(&status), [NEXT; 3]);
+    let after = processes(lab);
+    assert!(
+        before.iter().zip(&after).all(|(old, new)| old.1 < new.1),
+        "{before:?} {after:?}"
+    );
+    let last = after.iter().max_by_key(|(_, since)| *since);
+    assert_eq!(
+        last.map(|(member, _)| *member),
+        Some(leads.as_str()),
+        "the leader is the last: {after:?}"
+    );
+    let again = lab.json(&["upgrade", "--etcd-to", NEXT]);
+    println!("lab: an upgrade of etcd with nothing to do: {again}");
+    assert_eq!(again["result"], "unchanged");
+    edit(
+        lab,
+        &format!("version: {VERSION}"),
+        &format!("version: {NEXT}"),
+    );
+    nothing_changes(lab);
+}
+
+fn kubernetes_is_upgraded_and_no_member_is_touched(lab: &Lab) {
+    super::upgrade::name_service_is_ready(lab);
+    let before = processes(lab);
+    let (from, to) = (super::upgrade::FROM, super::upgrade::TO);
+    let what = format!("{from} → {to} on masters that carry an etcd of its own");
+    let figures = under_the_client(lab, &what, || {
+        lab.must(&["upgrade", "--to", to, "--yes"]);
+    });
+    assert_eq!(figures.failed, 0, "{figures}");
+    assert_eq!(processes(lab), before, "no member of etcd was restarted");
+    lab.wait("the cluster to be whole", CLUSTER, is_whole);
+    edit(lab, from, to);
+    nothing_changes(lab);
+}
+
+/// Changes the inventory.
+fn edit(lab: &Lab, old: &str, new: &str) {
+    let path = lab.inventory();
+    let text = std::fs::read_to_string(&path).expect("an inventory");
+    assert!(text.contains(old), "{old} in {text}");
+    std::fs::write(&path, text.replace(old, new)).expect("written");
 }
 
 fn a_member_that_lost_its_data_is_added_again(lab: &Lab, member: &str) {

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes Debian packages of Kubernetes and a signed repository in the layout of pkgs.k8s.io.
+# Makes Debian packages of Kubernetes and a signed repository in the layout of pkgs.k8s.io, and one with a later etcd.
 #
-# Uses LAB_KUBERNETES and LAB_STANDINS. Result: RESULT/repository/core:/stable:/v1.20/deb/ with Packages, Release,
-# InRelease, Release.gpg and Release.key; RESULT/kubernetes.asc, the same key. The signing key is made here and
-# thrown away: a repository is built once and never changed.
+# Uses LAB_KUBERNETES and LAB_STANDINS. Result: RESULT/repository/core:/stable:/v1.20/deb/ and RESULT/repository/etcd/deb/,
+# each with Packages, Release, InRelease, Release.gpg and Release.key; RESULT/kubernetes.asc, the same key. The signing
+# key is made here and thrown away: a repository is built once and never changed.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -14,6 +14,7 @@ readonly CRI_TOOLS=1.20.0 CNI=1.1.1
 ARCH=$(dpkg --print-architecture)
 readonly ARCH
 readonly REPOSITORY=$RESULT/repository/core:/stable:/v$MINOR/deb
+readonly ETCD_REPOSITORY=$RESULT/repository/etcd/deb
 export GNUPGHOME=$WORK/gnupg
 
 # Writes a package's control file: `control NAME VERSION DEPENDS DESCRIPTION`.
@@ -105,22 +106,58 @@ make_packages() {
   pack kubernetes-cni
 }
 
-sign() {
+# Debian has one version of etcd, and an upgrade needs two. The second is the same program that calls itself by the number of
+# the next patch: the number is of the same length, so nothing else of the program moves. Its packages are Debian's otherwise,
+# with the scripts that start the service anew.
+make_etcd() {
+  local debs=$WORK/etcd-debs tree=$WORK/etcd deb program version next
+  apt_update
+  mkdir -p "$debs" "$ETCD_REPOSITORY"
+  (cd "$debs" && apt-get -qq download etcd-server etcd-client)
+  for deb in "$debs"/*.deb; do
+    dpkg-deb -R "$deb" "$tree"
+    version=$(dpkg-deb -f "$deb" Version)
+    version=${version%%-*}
+    next=${version%.*}.$((${version##*.} + 1))
+    ((${#next} == ${#version})) || fail "etcd $version: the next patch, $next, is a longer word"
+    for program in "$tree"/usr/bin/*; do
+      grep -qF "$version" "$program" || fail "$program does not hold its version $version"
+      sed -i "s/${version//./\\.}/$next/g" "$program"
+    done
+    sed -i -e "s/^Version: .*/Version: $next-1/" -e '/^Source: /d' "$tree/DEBIAN/control"
+    rm "$tree/DEBIAN/md5sums"
+    dpkg-deb --root-owner-group -Zgzip -z1 --build "$tree" "$ETCD_REPOSITORY/"
+    rm -rf "${tree:?}"
+  done
+}
+
+make_key() {
   mkdir -m 700 "$GNUPGHOME"
   gpg --batch --quiet --passphrase '' --quick-generate-key 'quorate lab <lab@localhost>' rsa3072 sign never
   gpg --batch --armor --export >"$RESULT/kubernetes.asc"
-  cd "$REPOSITORY"
+}
+
+# Indexes and signs a repository: `sign DIRECTORY LABEL`.
+sign() {
+  cd "$1"
   apt-ftparchive packages . >Packages
   gzip -9kn Packages
-  apt-ftparchive -o APT::FTPArchive::Release::Origin='quorate lab' -o APT::FTPArchive::Release::Label="core:/stable:/v$MINOR" release . >"$WORK/Release"
+  apt-ftparchive -o APT::FTPArchive::Release::Origin='quorate lab' -o APT::FTPArchive::Release::Label="$2" release . >"$WORK/Release"
   mv "$WORK/Release" Release
   gpg --batch --armor --detach-sign --output Release.gpg Release
   gpg --batch --clearsign --output InRelease Release
   cp "$RESULT/kubernetes.asc" Release.key
+}
+
+sign_all() {
+  make_key
+  sign "$REPOSITORY" "core:/stable:/v$MINOR"
+  sign "$ETCD_REPOSITORY" etcd
   gpgconf --kill all
 }
 
 need apt-utils gpg gpg-agent dpkg-dev
 quietly 'make packages' make_packages
-quietly 'index and sign the repository' sign
+quietly 'make packages of a later etcd' make_etcd
+quietly 'index and sign the repositories' sign_all
 step 'done'

@@ -14,7 +14,7 @@ use crate::cluster::restore::Settings;
 /// What a restore adds to the revision, so that nobody who watches sees it go back.
 const BUMP: u64 = 1_000_000_000;
 
-/// The release of etcd.
+/// The release of a stacked etcd.
 pub(super) const VERSION: &str = "3.6.12";
 
 /// The file that stands for a member's data.
@@ -348,6 +348,14 @@ impl World {
         clusters.find(|cluster| !self.given_up.contains(cluster) && self.has_quorum(*cluster))
     }
 
+    /// The version that a member runs.
+    fn version_of(&self, data: Data) -> String {
+        let mut machines = self.machines.values();
+        let machine = machines.find(|machine| self.running(machine) == Some(data));
+        let version = machine.and_then(|machine| machine.pods.get("etcd")?.version);
+        version.map_or(VERSION.to_owned(), |version| version.to_string())
+    }
+
     /// `maintenance/status`, as the gateway writes it.
     pub(super) fn etcd_status(&self, (cluster, member): Data) -> Option<String> {
         let state = self.etcd.get(cluster)?;
@@ -363,7 +371,7 @@ impl World {
         let header = json!({ "cluster_id": state.id.to_string(), "member_id": member.to_string(),
             "revision": state.revision.to_string() });
         Some(
-            json!({ "header": header, "version": VERSION, "leader": leader.to_string() })
+            json!({ "header": header, "version": self.version_of((cluster, member)), "leader": leader.to_string() })
                 .to_string(),
         )
     }

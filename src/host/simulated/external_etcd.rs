@@ -12,6 +12,7 @@ use crate::cluster::etcd_member::{CA, CA_KEY, CONFIG, FOUNDING, JOINING, UNIT};
 use crate::cluster::etcd_unit::snapshot_file;
 use crate::cluster::report::{Answer, Has, Report};
 use crate::host::command::Script;
+use crate::inventory::etcd::EtcdVersion;
 use crate::template::EtcdClient;
 
 const PKI: &str = "/etc/etcd/pki";
@@ -60,6 +61,14 @@ pub(super) fn may_start(machine: &Machine) -> bool {
 }
 
 impl World {
+    /// The version of a host's programs: of their package, or of those that somebody has put there, who keeps them new.
+    pub(super) fn programs(&self, host: &str) -> Option<EtcdVersion> {
+        match self.machines.get(host)?.packages.get("etcd-server") {
+            Some(package) => EtcdVersion::find(&package.version),
+            None => self.offered_etcd.last().copied(),
+        }
+    }
+
     /// Lets members run whose unit does, and stops those whose unit is stopped.
     pub(super) fn settle_etcd_services(&mut self) {
         let hosts: Vec<(String, bool)> = self
@@ -79,7 +88,8 @@ impl World {
                 (true, Some(pod)) if pod.member.is_some() => {}
                 (true, _) => {
                     let member = self.start_configured_member(&host);
-                    let pod = super::pods::Pod::starting(self.now, member);
+                    let mut pod = super::pods::Pod::starting(self.now, member);
+                    pod.version = self.programs(&host);
                     self.machine(&host).pods.insert(UNIT.to_owned(), pod);
                 }
             }
@@ -202,6 +212,25 @@ pub(super) fn report(world: &mut World, host: &str) -> Report {
         report.etcd_status = Answer::Absent;
     }
     report
+}
+
+/// What its repositories offer of a script's packages.
+pub(super) fn offered(world: &World, script: &Script) -> String {
+    let names = script.arguments.iter().skip(2);
+    let versions = |name: &String| {
+        let line = |version: &EtcdVersion| format!("{name} {version}-4+b4\n");
+        world.offered_etcd.iter().map(line).collect::<String>()
+    };
+    names.map(versions).collect()
+}
+
+/// What programs that somebody has put there say of their versions.
+pub(super) fn versions(world: &World, host: &str) -> String {
+    let version = world
+        .programs(host)
+        .map(|version| version.to_string())
+        .unwrap_or_default();
+    format!("etcd {version}\netcdctl {version}\n")
 }
 
 /// Runs a script by its name; `None`: it is none of etcd's.

@@ -47,6 +47,13 @@ fn unpack_kubernetes(world: &mut World, work: &Work) -> End {
 }
 
 fn unpack_etcd(world: &mut World, work: &Work) -> End {
+    let release = work.arguments.first().cloned().unwrap_or_default();
+    let mut offered = world.offered_etcd.iter();
+    if !offered.any(|version| version.to_string() == release) {
+        return End::Fails(format!(
+            "no repository of this host has etcd-server {release}"
+        ));
+    }
     unpack_release(world, work, "4+b4")
 }
 

@@ -271,6 +271,7 @@ fn installed(version: String, held: bool) -> Package {
         version,
         held,
         is_configured: true,
+        was_configured: true,
     }
 }
 

@@ -13,15 +13,27 @@ pub struct Package {
     pub held: bool,
     /// Whether dpkg has configured it.
     pub is_configured: bool,
+    /// Whether dpkg has ever configured it: then it takes the place of another version.
+    pub was_configured: bool,
 }
 
-/// Packages that bring a service, and whether installing starts it.
-const SERVICES: [(&str, &str, bool); 5] = [
-    ("etcd-server", "etcd", true),
-    ("haproxy", "haproxy", true),
-    ("keepalived", "keepalived", false),
-    ("containerd", "containerd", true),
-    ("kubelet", "kubelet", true),
+/// What installing a package does to the service that it brings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Starts {
+    Never,
+    /// It starts it.
+    Once,
+    /// It starts it, and anew when the package takes the place of another version.
+    Anew,
+}
+
+/// Packages that bring a service.
+const SERVICES: [(&str, &str, Starts); 5] = [
+    ("etcd-server", "etcd", Starts::Anew),
+    ("haproxy", "haproxy", Starts::Once),
+    ("keepalived", "keepalived", Starts::Never),
+    ("containerd", "containerd", Starts::Once),
+    ("kubelet", "kubelet", Starts::Once),
 ];
 
 impl Machine {
@@ -34,13 +46,14 @@ impl Machine {
                 version: String::new(),
                 held: false,
                 is_configured: false,
+                was_configured: false,
             });
         version.clone_into(&mut package.version);
         package.is_configured = false;
     }
 
     /// What a package brings that may be started.
-    fn services_of(name: &str) -> impl Iterator<Item = (&'static str, bool)> {
+    fn services_of(name: &str) -> impl Iterator<Item = (&'static str, Starts)> {
         SERVICES
             .into_iter()
             .filter(move |(package, _, _)| *package == name)
@@ -54,16 +67,17 @@ impl World {
         let now = self.now;
         let machine = self.machine(host);
         machine.is_dpkg_interrupted = false;
-        let unpacked: Vec<String> = machine
+        let unpacked: Vec<(String, bool)> = machine
             .packages
             .iter_mut()
             .filter(|(_, package)| !package.is_configured)
             .map(|(name, package)| {
                 package.is_configured = true;
-                name.clone()
+                let replaces = std::mem::replace(&mut package.was_configured, true);
+                (name.clone(), replaces)
             })
             .collect();
-        for name in &unpacked {
+        for (name, replaces) in &unpacked {
             for (unit, starts) in Machine::services_of(name) {
                 let machine = self.machine(host);
                 default_files(machine, unit, now);
@@ -74,9 +88,12 @@ impl World {
                         enabled: true,
                         ..Unit::default()
                     });
-                if starts {
-                    let _ = self.systemctl(host, "start", unit, now);
-                }
+                let verb = match starts {
+                    Starts::Never => continue,
+                    Starts::Anew if *replaces => "restart",
+                    Starts::Once | Starts::Anew => "start",
+                };
+                let _ = self.systemctl(host, verb, unit, now);
             }
         }
         self.settle();

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::etcd::Data;
 use super::machine::Machine;
 use super::world::World;
+use crate::inventory::etcd::EtcdVersion;
 
 const PODS: [&str; 2] = ["etcd", "kube-apiserver"];
 
@@ -23,6 +24,8 @@ pub struct Pod {
     pub serves: bool,
     /// Since when it has seen none.
     pub fails_since: Option<u64>,
+    /// The version of a member that is a service: that of its package when it was started.
+    pub version: Option<EtcdVersion>,
 }
 
 /// Microseconds from the start of etcd, and of the apiserver, until they serve.
@@ -39,6 +42,7 @@ impl Pod {
             member,
             serves: false,
             fails_since: None,
+            version: None,
         }
     }
 

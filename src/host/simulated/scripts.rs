@@ -50,6 +50,8 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
     Ok(match script.name {
         "kubernetes-report" => (0, report(world, host).to_string()),
         "etcd-report" => (0, external_etcd::report(world, host).to_string()),
+        "etcd-versions" => (0, external_etcd::versions(world, host)),
+        "etcd-releases-offered" => (0, external_etcd::offered(world, script)),
         "kubernetes-api-read" => (0, api_read(world, host, script.argument(1))),
         // While the family of a host is not known, it is asked for those of all families.
         "kubernetes-repository-listings" if script.body.contains("/etc/yum.repos.d/") => {

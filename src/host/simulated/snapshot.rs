@@ -200,17 +200,20 @@ pub(super) fn image(machine: &Machine) -> Option<String> {
 }
 
 /// What a machine's etcd runs from: its image, or a package of its own.
-fn programs(machine: &Machine) -> Option<String> {
+fn programs(world: &World, host: &str) -> Option<String> {
+    let machine = world.machines.get(host)?;
     image(machine).or_else(|| {
+        let version = world.programs(host)?;
         let is_service = machine.files.has(crate::cluster::etcd_member::CONFIG);
-        is_service.then(|| format!("etcd {}", etcd::VERSION))
+        is_service.then(|| format!("etcd {version}"))
     })
 }
 
 fn clear(world: &mut World, work: &Work) -> End {
+    let programs = programs(world, &work.host);
     let machine = world.machine(&work.host);
     machine.files.remove_below("/var/lib/quorate/snapshot");
-    if programs(machine).is_none() {
+    if programs.is_none() {
         return End::Fails("no manifest of etcd names its image".to_owned());
     }
     let data = external_etcd::data_path(machine);
@@ -250,7 +253,7 @@ fn save(world: &mut World, work: &Work) -> End {
         "{of_itself}status {}\n{}image {}\nsha256 {}\nsize {}\n",
         json!({ "revision": saved.revision }),
         contents(&saved),
-        programs(&machine).unwrap_or_default(),
+        programs(world, &work.host).unwrap_or_default(),
         crate::text::sha256(&file),
         file.len()
     );
@@ -316,7 +319,7 @@ impl World {
 
 fn restore_aside(world: &mut World, work: &Work) -> End {
     let path = work.arguments.get(1).cloned().unwrap_or_default();
-    if programs(world.machine(&work.host)).is_none() {
+    if programs(world, &work.host).is_none() {
         return End::Fails("no manifest of etcd names its image".to_owned());
     }
     match world.saved_in(&work.host, &path) {

@@ -2,8 +2,8 @@
 
 use super::jobs::{End, Step, Work};
 use super::kubeadm::{
-    MANIFESTS, QUORATE, is_master, note_applied, serve, store_configuration, value_of,
-    write_kubeconfigs,
+    MANIFESTS, QUORATE, is_master, is_stacked_master, note_applied, serve, store_configuration,
+    value_of, write_kubeconfigs,
 };
 use super::machine::Machine;
 use super::release::{images_missing, release};
@@ -155,13 +155,14 @@ fn check(world: &mut World, work: &Work) -> End {
 }
 
 fn back_up(world: &mut World, work: &Work) -> End {
+    let kept = if is_stacked_master(world, work) {
+        "kubeadm-backup-etcd-1/etcd.yaml"
+    } else {
+        "kubeadm-backup-manifests-1/kube-apiserver.yaml"
+    };
     if is_master(world, work) {
-        world.put(
-            work,
-            "/etc/kubernetes/tmp/kubeadm-backup-etcd-1/etcd.yaml",
-            "a copy\n",
-            0o600,
-        );
+        let path = format!("/etc/kubernetes/tmp/{kept}");
+        world.put(work, &path, "a copy\n", 0o600);
     }
     End::Done
 }
@@ -190,7 +191,7 @@ fn replace(world: &mut World, work: &Work, pod: &str) {
 }
 
 fn upgrade_etcd(world: &mut World, work: &Work) -> End {
-    if is_master(world, work) {
+    if is_stacked_master(world, work) {
         replace(world, work, "etcd");
     }
     End::Done
@@ -198,7 +199,7 @@ fn upgrade_etcd(world: &mut World, work: &Work) -> End {
 
 fn etcd_is_back(world: &mut World, work: &Work) -> End {
     let machine = world.machine(&work.host).clone();
-    if machine.role != Role::Master || world.running(&machine).is_some() {
+    if !is_stacked_master(world, work) || world.running(&machine).is_some() {
         return End::Done;
     }
     End::Waits("[upgrade/etcd] Waiting for etcd to become available".to_owned())

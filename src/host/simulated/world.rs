@@ -14,6 +14,7 @@ use super::machines::Machines;
 use super::record::Call;
 use super::snapshot::Saved;
 use crate::inventory::Inventory;
+use crate::inventory::etcd::EtcdVersion;
 use crate::inventory::version::KubeVersion;
 
 /// 2026-01-01T00:00:00Z in microseconds: when every world begins.
@@ -34,6 +35,8 @@ pub struct World {
     pub release: KubeVersion,
     /// The releases that the package repository offers.
     pub offered: Vec<KubeVersion>,
+    /// The versions of an external etcd that it offers.
+    pub offered_etcd: Vec<EtcdVersion>,
     /// The version of containerd that the distribution offers.
     pub containerd: String,
     /// Where images come from.
@@ -105,6 +108,12 @@ impl World {
             vip: inventory.vip.address,
             release: inventory.kubernetes,
             offered: vec![inventory.kubernetes],
+            offered_etcd: inventory
+                .etcd
+                .external()
+                .map(|etcd| etcd.version)
+                .into_iter()
+                .collect(),
             containerd: "2.2.0-1".to_owned(),
             images: images(inventory),
             faults: Vec::new(),

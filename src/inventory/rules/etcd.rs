@@ -10,7 +10,7 @@ use super::kubernetes::is_plain_key;
 use super::networks::Cidr;
 use super::{Findings, values};
 use crate::input::{Given, Place, Problem};
-use crate::inventory::etcd::{EtcdVersion, is_emptied_by_reset};
+use crate::inventory::etcd::{EtcdVersion, NotAccepted, is_emptied_by_reset};
 use crate::inventory::version::KubeVersion;
 
 /// Settings that the inventory has a field for, that follow from the hosts, or that quorate cannot do without.
@@ -173,24 +173,13 @@ pub fn version(
         };
         Problem::at(given.place, format!("`{text}` is not an etcd version")).help(help)
     })?;
-    let oldest = kubernetes.map_or(EtcdVersion::OLDEST, EtcdVersion::oldest_for);
-    if version < oldest {
-        let whose = kubernetes.map_or("quorate".to_owned(), |kubernetes| {
-            format!("Kubernetes {kubernetes}")
-        });
-        return Err(Problem::at(
-            given.place,
-            format!("{whose} does not accept etcd {version}"),
-        )
-        .help(format!("write `{oldest}` or newer")));
-    }
-    if version.major != 3 {
-        return Err(Problem::at(
-            given.place,
-            format!("no Kubernetes speaks to etcd {version}"),
-        )
-        .help("write a version of etcd 3"));
-    }
+    version.accepted_by(kubernetes).map_err(|refused| {
+        let help = match &refused {
+            NotAccepted::TooOld { oldest, .. } => format!("write `{oldest}` or newer"),
+            NotAccepted::Unspoken { .. } => "write a version of etcd 3".to_owned(),
+        };
+        Problem::at(given.place, refused.to_string()).help(help)
+    })?;
     Ok(version)
 }
 

@@ -47,8 +47,9 @@ pub fn essence(world: &World) -> String {
                 file.mode, file.owner
             );
         }
-        for pod in machine.pods.keys() {
-            let _ = writeln!(text, "  pod {pod}");
+        for (name, pod) in &machine.pods {
+            let version = pod.version.map(|version| version.to_string());
+            let _ = writeln!(text, "  pod {name} {}", version.unwrap_or_default());
         }
     }
     let living = world

@@ -8,10 +8,12 @@ use crate::backup::seal::{Keys, Seal};
 use crate::cluster::restore::Way;
 use crate::error::Error;
 use crate::host::simulated::world::World;
+use crate::inventory::etcd::EtcdVersion;
 use crate::inventory::version::KubeVersion;
 use crate::inventory::{Node, Role};
 use crate::operation::desk::Desk;
 use crate::operation::provision::provision;
+use crate::operation::upgrade::etcd::upgrade_etcd;
 use crate::operation::upgrade::{Intent, Options, Policies, upgrade};
 use crate::operation::{Session, backup, recover, restore};
 
@@ -52,6 +54,14 @@ pub const OPERATIONS: &[Operation] = &[
         run: |session| Box::pin(upgrade_by_a_patch(session)),
         begins_anywhere: true,
         proof: "upgrade",
+    },
+    Operation {
+        name: "upgrade-etcd",
+        after: Some("provision"),
+        since: |session, world| world.offered_etcd.extend(next_patch_of_etcd(session)),
+        run: |session| Box::pin(upgrade_etcd_by_a_patch(session)),
+        begins_anywhere: false,
+        proof: "upgrade-etcd",
     },
     Operation {
         name: "backup",
@@ -127,6 +137,21 @@ async fn upgrade_by_a_patch(session: &Session) -> Result<(), Error> {
         policies: Policies::default(),
     };
     upgrade(session, &options).await
+}
+
+/// `None`: etcd is stacked, and kubeadm's.
+fn next_patch_of_etcd(session: &Session) -> Option<EtcdVersion> {
+    let version = session.inventory.etcd.external()?.version;
+    Some(EtcdVersion {
+        patch: version.patch + 1,
+        ..version
+    })
+}
+
+/// Where etcd is stacked it is refused, as the command is.
+async fn upgrade_etcd_by_a_patch(session: &Session) -> Result<(), Error> {
+    let to = next_patch_of_etcd(session).unwrap_or(EtcdVersion::OLDEST);
+    upgrade_etcd(session, to, Intent::Upgrade).await
 }
 
 async fn take_backup(session: &Session) -> Result<(), Error> {

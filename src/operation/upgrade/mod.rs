@@ -1,9 +1,11 @@
-//! `quorate upgrade --to vX.Y.Z`: a running cluster to another release, without its clients noticing.
+//! `quorate upgrade`: a running cluster to another release (`--to vX.Y.Z`), or its etcd to another version ([`etcd`]), without
+//! its clients noticing.
 //!
 //! One reading of all hosts says where each stands, what the gates refuse and what is left to do; so an upgrade that was
 //! interrupted is continued by the same command. Each hop (at most one minor) is a run of the playbook `upgrade-hop` with a
 //! journal of its own. Success is reported only after every component's release was read back from every host.
 
+pub mod etcd;
 pub mod gates;
 pub mod plan;
 mod read_back;
@@ -27,7 +29,7 @@ use crate::error::Error;
 use crate::host::Hosts;
 use crate::host::probe::Probe;
 use crate::inventory::version::KubeVersion;
-use crate::inventory::{Node, PackageSource};
+use crate::inventory::{Node, PackageSource, Role};
 use crate::os::Family;
 use crate::plan::Plan;
 use crate::report::eprintln;
@@ -125,11 +127,6 @@ impl FromStr for AtOnce {
 /// Reads, gates, plans, asks, upgrades hop by hop, reads back.
 pub async fn upgrade(session: &Session, options: &Options) -> Result<(), Error> {
     let begun = Instant::now();
-    session.needs_stacked_etcd(
-        "upgrade",
-        "Until it does, upgrade the masters one at a time with `kubeadm upgrade`, which leaves such an etcd alone; \
-         `quorate status` shows what each host runs",
-    )?;
     refuse_nonsense(session, options)?;
     let target = at(session, options.to);
     let whole = plan::of_hop(&target, &options.policies)?;
@@ -165,7 +162,7 @@ pub async fn upgrade(session: &Session, options: &Options) -> Result<(), Error> 
     }
     let look = format!("quorate upgrade --to {} --check", options.to);
     agree(session, "Upgrade? Only `yes` goes on: ", &look)?;
-    snapshot::take(&target, &hosts, &site).await?;
+    snapshot::before_kubernetes(&hosts, &site, options.to).await?;
 
     for release in hops.releases {
         let hop = at(session, release);
@@ -248,7 +245,7 @@ async fn read(
     }
 }
 
-/// The releases that every master's and worker's package repository offers, by minor and host.
+/// The releases that the package repository of every host but the load balancers offers, by minor and host.
 async fn offered(
     session: &Session,
     hosts: &Hosts,
@@ -263,8 +260,10 @@ async fn offered(
     if *source == PackageSource::Preinstalled {
         return offered;
     }
-    let members = hosts.iter().filter(|host| host.node.role.is_node());
-    let asked = members.map(async |host| {
+    let with_tools = hosts
+        .iter()
+        .filter(|host| host.node.role != Role::LoadBalancer);
+    let asked = with_tools.map(async |host| {
         let machine = host.transport.probe(&[Probe::Machine]).await.ok()?;
         let family = Family::of(machine.machine().ok()?)?;
         let scripts: Vec<_> = (from..=to.minor)

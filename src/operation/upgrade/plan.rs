@@ -112,6 +112,12 @@ pub(super) fn text(site: &Site<'_>, hops: &Hops, target: KubeVersion) -> String 
         };
         let _ = writeln!(text, "  {}: {what}{under_way}", standing.node.name);
     }
+    let places = site.inventory.etcd_places();
+    let external = places.iter().filter(|place| place.node.etcd.is_some());
+    let names: Vec<&str> = external.map(|place| place.node.name.as_str()).collect();
+    if !names.is_empty() {
+        let _ = writeln!(text, "  etcd on {}: stays as it is", names.join(", "));
+    }
     text.trim_end().to_owned()
 }
 

@@ -7,10 +7,12 @@ use serde_json::json;
 use super::gates;
 use crate::action::Fleet;
 use crate::cluster::objects::Objects;
+use crate::cluster::release;
 use crate::cluster::standing::Standing;
 use crate::engine::reader::Reader;
 use crate::error::Error;
 use crate::host::Hosts;
+use crate::inventory::Role;
 use crate::operation::Session;
 use crate::report::{Format, println};
 
@@ -73,6 +75,11 @@ async fn settled(session: &Session, hosts: &Hosts) -> Result<(), Error> {
 fn differences(session: &Session, fleet: &Fleet) -> Vec<String> {
     let inventory = &session.inventory;
     let target = inventory.kubernetes;
+    let etcd = inventory.with_role(Role::Etcd);
+    let of_etcd = etcd.filter_map(|node| {
+        let line = release::tool_difference(inventory, fleet.of(&node.name), target)?;
+        Some(format!("{}: {line}", node.name))
+    });
     let nodes = inventory.nodes.iter().filter(|node| node.role.is_node());
     let of_host =
         nodes.flat_map(
@@ -89,6 +96,7 @@ fn differences(session: &Session, fleet: &Fleet) -> Vec<String> {
         .proxy
         .filter(|proxy| *proxy != target);
     of_host
+        .chain(of_etcd)
         .chain(proxy.map(|proxy| format!("kube-proxy is {proxy}")))
         .collect()
 }

@@ -245,8 +245,8 @@ fn write_pods(world: &mut World, work: &Work) -> End {
     End::Done
 }
 
-/// Whether the host becomes a master with an etcd member of its own.
-fn is_stacked_master(world: &mut World, work: &Work) -> bool {
+/// Whether the host is, or becomes, a master with an etcd member of its own.
+pub(super) fn is_stacked_master(world: &mut World, work: &Work) -> bool {
     is_master(world, work) && !is_external(world.machine(&work.host))
 }
 

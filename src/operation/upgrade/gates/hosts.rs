@@ -4,6 +4,7 @@
 use camino::Utf8Path;
 
 use super::{Site, finding};
+use crate::cluster::etcd_pki;
 use crate::inventory::Inventory;
 use crate::inventory::version::KubeVersion;
 use crate::operation::preflight::Verdict;
@@ -54,6 +55,8 @@ fn certificates(site: &Site<'_>, verdict: &mut Verdict) {
         };
         let help = if certificate.is_ca {
             "a CA is not renewed by an upgrade: replace it first".to_owned()
+        } else if etcd_pki::is_renewed(&certificate.file) {
+            "`quorate provision` makes it anew, and nothing is restarted".to_owned()
         } else {
             format!(
                 "`kubeadm certs renew all` on {} first, then restart its control plane",

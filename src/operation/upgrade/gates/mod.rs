@@ -4,7 +4,7 @@
 //! cordon of quorate, a kubeadm upgrade that did not finish) is no reason to refuse: the run is there to finish it.
 
 mod drains;
-mod etcd;
+pub(super) mod etcd;
 mod health;
 mod hosts;
 mod removed;
@@ -35,7 +35,7 @@ pub fn probes(inventory: &Inventory, node: &Node) -> Vec<Probe> {
     let mut probes = status::probes(inventory, node);
     match node.role {
         Role::LoadBalancer => probes.extend(Place::probes()),
-        Role::Etcd => {}
+        Role::Etcd => probes.extend(release::tool_probes(inventory)),
         Role::Master | Role::Worker => {
             probes.extend(report::probes(node));
             probes.extend(release::probes(inventory, node));
@@ -199,7 +199,7 @@ impl Hops {
     }
 }
 
-fn finding(
+pub(super) fn finding(
     host: &str,
     check: &'static str,
     what: impl Into<String>,
