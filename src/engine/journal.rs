@@ -55,16 +55,19 @@ impl Journal {
         Ok(Self { path, file })
     }
 
-    /// Appends a record; it is on disk when this returns if `durable`.
-    pub fn append(&mut self, record: &Record, durable: bool) -> Result<(), JournalError> {
+    /// Appends records in one write; they are on disk when this returns if `durable`.
+    pub fn append(&mut self, records: &[Record], durable: bool) -> Result<(), JournalError> {
         let failed = |source| JournalError {
             doing: "write",
             path: self.path.clone(),
             source,
         };
-        let mut line = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
-        line.push(b'\n');
-        self.file.write_all(&line).map_err(failed)?;
+        let mut lines = Vec::new();
+        for record in records {
+            serde_json::to_writer(&mut lines, record).map_err(|error| failed(error.into()))?;
+            lines.push(b'\n');
+        }
+        self.file.write_all(&lines).map_err(failed)?;
         if durable {
             self.file.sync_data().map_err(failed)
         } else {

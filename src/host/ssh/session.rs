@@ -268,8 +268,14 @@ async fn handshake(
     options: &ConnectOptions,
     stream: Box<dyn Stream>,
 ) -> Result<Handle<Client>, HostError> {
-    let known = KnownKeys::load(&route.known_hosts, &route.key_name, route.key_port)
-        .map_err(|error| error.of_host(&route.label))?;
+    let files = &options.shared.known_files;
+    let known = KnownKeys::load(
+        files,
+        &route.known_hosts,
+        &route.key_name,
+        route.key_port,
+    )
+    .map_err(|error| error.of_host(&route.label))?;
     let config = Arc::new(config(&known));
     let place = known.first_place();
     let client = Client {
