@@ -169,6 +169,20 @@ impl Session {
         (self.watched(&hosts, meter), errors)
     }
 
+    /// Connects to one node.
+    pub async fn connect_one(&self, node: &Node) -> Result<Host, HostError> {
+        let (hosts, errors) = self.connect(&[node], &Arc::default()).await;
+        match (hosts.get(&node.name), errors.into_iter().next()) {
+            (Some(host), _) => Ok(host.clone()),
+            (None, Some((_, error))) => Err(error),
+            (None, None) => Err(HostError::Unreachable {
+                host: node.name.clone(),
+                address: node.address.to_string(),
+                reason: "it was not tried".to_owned(),
+            }),
+        }
+    }
+
     /// The hosts behind everyone who watches their calls.
     fn watched(&self, hosts: &Hosts, meter: &Arc<Meter>) -> Hosts {
         let recorded = self.recorder.as_ref().map(|recorder| recorder.wrap(hosts));

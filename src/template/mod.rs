@@ -186,11 +186,13 @@ impl Templates {
         cx: &Context<'_>,
         extra: Value,
     ) -> Result<tera::Context, TemplateError> {
-        let variables = Variables::new(cx);
         let mut variables = self
             .engine
             .get_template_variables(name)
-            .and_then(|named| named_variables(&variables, &named, &self.of_inventory))
+            .and_then(|named| {
+                let variables = Variables::named(cx, |variable| named.contains(variable));
+                named_variables(&variables, &named, &self.of_inventory)
+            })
             .map_err(|error| failed(name, &error))?;
         for (key, value) in complete(name, extra)? {
             variables.insert(key, &value);
