@@ -1,6 +1,6 @@
 //! A plan: a playbook and an inventory multiplied out. A pure value with a digest: no network, no clock.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::action::Action as _;
 use crate::engine::event::TaskId;
@@ -107,6 +107,18 @@ impl Plan {
         let names: HashSet<&String> = self.plays.iter().flat_map(|play| &play.hosts).collect();
         let takes_part = |node: &&Node| names.contains(&node.name);
         inventory.nodes.iter().filter(takes_part).collect()
+    }
+
+    /// The steps of every host, in order. To look for each host in each play would cost it the more, the more hosts there are.
+    #[must_use]
+    pub fn steps_by_host(&self) -> HashMap<&str, Vec<&Step>> {
+        let mut steps: HashMap<&str, Vec<&Step>> = HashMap::new();
+        for play in &self.plays {
+            for host in &play.hosts {
+                steps.entry(host).or_default().extend(&play.steps);
+            }
+        }
+        steps
     }
 
     /// The steps of one host, in order, with their plays.

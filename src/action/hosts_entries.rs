@@ -3,6 +3,8 @@
 //! *Why*: kubeadm's etcd join looks up node names, and a name server that does not answer costs it tens of seconds per
 //! look-up. The entries stand in a marked block; the rest of the file belongs to others and is not touched.
 
+use std::sync::OnceLock;
+
 use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,9 +19,22 @@ const BEGIN: &str = "# quorate: begin";
 const END: &str = "# quorate: end";
 
 /// A marked block in `/etc/hosts` with the name and address of every host, and of the VIP if it has a name.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct HostsEntries {}
+pub struct HostsEntries {
+    /// The block of the plan's inventory, which all hosts share: each host's own would cost it the more, the more there are.
+    #[serde(skip)]
+    #[schemars(skip)]
+    block: OnceLock<Block>,
+}
+
+/// Our lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Block {
+    entries: Vec<String>,
+    /// All of them, between their markers, as they stand in the file.
+    text: String,
+}
 
 impl Action for HostsEntries {
     fn probes(&self, _cx: &Context<'_>) -> Vec<Probe> {
@@ -27,29 +42,35 @@ impl Action for HostsEntries {
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
-        let change = wanted(cx)?.change(cx)?;
+        let change = self.wanted(cx)?.change(cx)?;
         Ok(change.map_or(Check::Satisfied, Check::Needed))
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
-        let file = wanted(&effect.cx)?.into_remote();
+        let file = self.wanted(&effect.cx)?.into_remote();
         Ok(effect.host.transport.write(&[file]).await?)
     }
 
     /// Offline the rest of the file is unknown: this is the block alone.
     fn files(&self, cx: &Context<'_>) -> Result<Vec<(Utf8PathBuf, Vec<u8>)>, ActionError> {
-        let block = with_block("", &entries(cx.inventory));
+        let block = self.block(cx.inventory).text.clone();
         Ok(vec![(PATH.into(), block.into_bytes())])
     }
 }
 
-/// The file with our block in it.
-fn wanted(cx: &Context<'_>) -> Result<Wanted, ActionError> {
-    let entries = entries(cx.inventory);
-    Ok(match remote_file::foreign_text(PATH, cx)? {
-        None => Wanted::public(PATH, with_block("", &entries)),
-        Some((state, text)) => Wanted::edited(PATH, state, with_block(text, &entries)),
-    })
+impl HostsEntries {
+    fn block(&self, inventory: &Inventory) -> &Block {
+        self.block.get_or_init(|| Block::new(entries(inventory)))
+    }
+
+    /// The file with our block in it.
+    fn wanted(&self, cx: &Context<'_>) -> Result<Wanted, ActionError> {
+        let block = self.block(cx.inventory);
+        Ok(match remote_file::foreign_text(PATH, cx)? {
+            None => Wanted::public(PATH, block.text.clone()),
+            Some((state, text)) => Wanted::edited(PATH, state, block.put_into(text)),
+        })
+    }
 }
 
 fn entries(inventory: &Inventory) -> Vec<String> {
@@ -65,23 +86,43 @@ fn entries(inventory: &Inventory) -> Vec<String> {
     hosts.chain(vip).collect()
 }
 
-/// The text with exactly one block of these entries, where the first one stood, or else at the end.
-fn with_block(text: &str, entries: &[String]) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    let is_ours = ours(&lines, entries);
-    let first = is_ours.iter().position(|ours| *ours).unwrap_or(lines.len());
-    let others = |skip: usize, take: usize| {
-        let part = lines.iter().zip(&is_ours).skip(skip).take(take);
-        part.filter(|(_, ours)| !**ours).map(|(line, _)| *line)
-    };
-    let block = std::iter::once(BEGIN)
-        .chain(entries.iter().map(String::as_str))
-        .chain(std::iter::once(END));
-    let all: Vec<&str> = others(0, first)
-        .chain(block)
-        .chain(others(first, lines.len()))
-        .collect();
-    all.join("\n") + "\n"
+impl Block {
+    fn new(entries: Vec<String>) -> Self {
+        let lines = std::iter::once(BEGIN)
+            .chain(entries.iter().map(String::as_str))
+            .chain(std::iter::once(END));
+        let text = lines.flat_map(|line| [line, "\n"]).collect();
+        Self { entries, text }
+    }
+
+    /// The text with exactly one block, where the first one stood, or else at the end.
+    fn put_into(&self, text: &str) -> String {
+        if self.is_all_of_ours(text) {
+            return text.to_owned();
+        }
+        let lines: Vec<&str> = text.lines().collect();
+        let is_ours = ours(&lines, &self.entries);
+        let first = is_ours.iter().position(|ours| *ours).unwrap_or(lines.len());
+        let others = |skip: usize, take: usize| {
+            let part = lines.iter().zip(&is_ours).skip(skip).take(take);
+            let others = part.filter(|(_, ours)| !**ours);
+            others.flat_map(|(line, _)| [*line, "\n"])
+        };
+        others(0, first)
+            .chain([self.text.as_str()])
+            .chain(others(first, lines.len()))
+            .collect()
+    }
+
+    /// Whether the text is of whole lines and has the block once, and no other mark of ours: as it nearly always is. Looking
+    /// at each line would cost every host the more, the more hosts there are.
+    fn is_all_of_ours(&self, text: &str) -> bool {
+        let has_mark = |part: &str| part.contains(BEGIN) || part.contains(END);
+        text.split_once(&self.text).is_some_and(|(before, after)| {
+            let is_whole = |part: &str| part.is_empty() || part.ends_with('\n');
+            is_whole(before) && is_whole(after) && !has_mark(before) && !has_mark(after)
+        })
+    }
 }
 
 /// Which lines are ours: whole blocks, markers that lost their partner, and next to those the lines that we write.
@@ -130,7 +171,7 @@ mod tests {
     const BLOCK: &str = "# quorate: begin\n10.0.0.1 a\n10.0.0.2 b\n# quorate: end\n";
 
     fn block_in(text: &str) -> String {
-        with_block(text, &["10.0.0.1 a".to_owned(), "10.0.0.2 b".to_owned()])
+        Block::new(vec!["10.0.0.1 a".to_owned(), "10.0.0.2 b".to_owned()]).put_into(text)
     }
 
     #[test]
@@ -194,14 +235,14 @@ mod tests {
 
     #[test]
     fn a_file_with_the_block_holds_whatever_its_mode() {
-        let block = with_block(
-            "127.0.0.1 localhost\n",
-            &entries(&crate::testing::inventory()),
-        );
+        let block =
+            Block::new(entries(&crate::testing::inventory())).put_into("127.0.0.1 localhost\n");
         let mut state = FileState::regular(block);
         state.mode = 0o664;
         let world = World::new("lb1").reading(Readings::default().with_file(PATH, state));
-        let verdict = HostsEntries {}.check(&world.cx()).expect("it was probed");
+        let verdict = HostsEntries::default()
+            .check(&world.cx())
+            .expect("it was probed");
         assert_eq!(verdict, Check::Satisfied);
     }
 
@@ -209,7 +250,7 @@ mod tests {
     fn a_missing_block_is_shown_as_a_diff() {
         let state = FileState::regular("127.0.0.1 localhost\n");
         let world = World::new("lb1").reading(Readings::default().with_file(PATH, state));
-        let Ok(Check::Needed(change)) = HostsEntries {}.check(&world.cx()) else {
+        let Ok(Check::Needed(change)) = HostsEntries::default().check(&world.cx()) else {
             panic!("the block is missing");
         };
         assert!(

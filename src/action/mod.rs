@@ -17,13 +17,15 @@ pub use node_drain::{BarePods, Blocked};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::ca::Ca;
+use crate::cluster::plane::Plane;
 use crate::engine::event::{RunId, TaskId};
 use crate::host::error::HostError;
 use crate::host::probe::{NotProbed, Probe, Readings};
@@ -108,6 +110,8 @@ pub struct Fleet {
     readings: BTreeMap<String, Arc<Readings>>,
     forecast: BTreeMap<String, BTreeSet<Utf8PathBuf>>,
     nothing: Readings,
+    /// The CA of the cluster, once somebody has asked: all masters are weighed for it, and every worker asks.
+    ca: OnceLock<Option<Ca>>,
 }
 
 impl Fleet {
@@ -123,8 +127,16 @@ impl Fleet {
         self.readings.contains_key(host)
     }
 
+    /// The CA of the cluster, as far as it is known: see [`Plane::ca`].
+    #[must_use]
+    pub fn cluster_ca(&self, inventory: &Inventory) -> Option<&Ca> {
+        let find = || Plane::read(inventory, self).ca().cloned();
+        self.ca.get_or_init(find).as_ref()
+    }
+
     /// Takes newer readings of a host.
     pub fn update(&mut self, host: &str, newer: Readings) {
+        self.ca = OnceLock::new();
         let readings = self.readings.entry(host.to_owned()).or_default();
         Arc::make_mut(readings).update(newer);
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Action, ActionError, Change, Check, Context, Effect};
 use crate::cluster::api::{self, Request};
 use crate::cluster::node::{LABELS_GIVEN, NodeObject, Taint};
-use crate::cluster::plane::{Member, Plane};
+use crate::cluster::plane::{self, Plane};
 use crate::cluster::{report, survey};
 use crate::host::probe::Probe;
 
@@ -31,8 +31,7 @@ impl Action for NodeMetadata {
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
-        let own = Member::read(cx.node, cx.facts());
-        let Some(node) = own.and_then(|own| own.node_object()) else {
+        let Some(node) = plane::own_object(cx.node, cx.facts()) else {
             if cx.node.labels.is_empty() && cx.node.taints.is_none() {
                 return Ok(Check::Satisfied);
             }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Action, ActionError, Change, Check, Context, Effect};
 use crate::cluster::node::NodeObject;
-use crate::cluster::plane::Member;
+use crate::cluster::plane::{self, Member};
 use crate::cluster::report;
 use crate::cluster::survey::{self, Look};
 use crate::host::probe::Probe;
@@ -28,8 +28,7 @@ impl Action for NodeReady {
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
-        let own = Member::read(cx.node, cx.facts());
-        Ok(match own.and_then(|own| own.node_object()) {
+        Ok(match plane::own_object(cx.node, cx.facts()) {
             Some(node) if is_ready(&cx.inventory.cni, &node) => Check::Satisfied,
             Some(node) => Check::Needed(
                 Change::new(format!("wait for the Node {} to be ready", cx.node.name)).found(

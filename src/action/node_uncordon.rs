@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Action, ActionError, Change, Check, Context, Effect};
 use crate::cluster::api::{self, Request};
 use crate::cluster::node;
-use crate::cluster::plane::{Member, Plane};
+use crate::cluster::plane::{self, Plane};
 use crate::cluster::report;
 use crate::cluster::survey;
 use crate::host::probe::Probe;
@@ -28,7 +28,7 @@ impl Action for NodeUncordon {
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
-        let object = Member::read(cx.node, cx.facts()).and_then(|own| own.node_object());
+        let object = plane::own_object(cx.node, cx.facts());
         Ok(match object {
             Some(object) if object.cordoned_by.is_some() => {
                 Check::needed(format!("uncordon {}", cx.node.name))

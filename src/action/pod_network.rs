@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::api::{self, Request};
-use crate::cluster::plane::{Member, Plane};
+use crate::cluster::plane::{self, Member, Plane};
 use crate::cluster::report::{self, Answer};
 use crate::cluster::survey::{self, Look};
 use crate::host::command::{Command, Script};
@@ -90,8 +90,7 @@ fn digest(origin: &str, content: Option<&str>) -> String {
 }
 
 fn check_bridge(cx: &Context<'_>) -> Result<Check, ActionError> {
-    let own = Member::read(cx.node, cx.facts());
-    let node = own.and_then(|own| own.node_object());
+    let node = plane::own_object(cx.node, cx.facts());
     let needed = || Change::new("configure the bridge plug-in").touching(CONFLIST);
     let Some(cidr) = node.and_then(|node| node.pod_cidr) else {
         return Ok(Check::Needed(needed()));

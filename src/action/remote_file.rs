@@ -153,7 +153,7 @@ impl Wanted {
 
     fn difference(&self, state: &FileState) -> Option<Change> {
         let same = match &state.content {
-            FileContent::Bytes(bytes) => *bytes == self.content,
+            FileContent::Bytes(bytes) => **bytes == *self.content,
             FileContent::Sha256(digest) => *digest == text::sha256(&self.content),
             FileContent::Directory | FileContent::Other => false,
         };

@@ -94,13 +94,13 @@ impl Action for WorkerJoin {
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
-        let plane = Plane::read(cx.inventory, cx.fleet);
         let name = &cx.node.name;
         let join = || Change::new(format!("join {name} to the cluster {}", cx.inventory.name));
         let Some(own) = Member::read(cx.node, cx.facts()) else {
             return Ok(Check::Needed(join()));
         };
-        Ok(match WorkerState::of(&own, plane.ca()) {
+        let cluster = cx.fleet.cluster_ca(cx.inventory);
+        Ok(match WorkerState::of(&own, cluster) {
             WorkerState::Joined => Check::Satisfied,
             WorkerState::Bare => Check::Needed(join()),
             WorkerState::Job(job) => {

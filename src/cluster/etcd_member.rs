@@ -91,7 +91,7 @@ pub fn probes() -> Vec<Probe> {
 }
 
 /// How a member begins: etcd looks at it until the member has data, and it is kept as it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub struct Beginning {
     /// `new` or `existing`.

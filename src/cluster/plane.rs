@@ -60,7 +60,7 @@ impl<'a> Member<'a> {
     /// Its own Node object, if the cluster has one that it may read.
     #[must_use]
     pub fn node_object(&self) -> Option<NodeObject> {
-        NodeObject::parse(self.report.node.body()?)
+        object_in(&self.report)
     }
 
     /// Whether kubeadm or a cluster has left anything on it.
@@ -77,6 +77,17 @@ impl<'a> Member<'a> {
         ];
         !traces.iter().any(|trace| self.report.has(*trace))
     }
+}
+
+/// The Node object of a host, as [`Member::node_object`] has it, without the rest of what the host says.
+#[must_use]
+pub fn own_object(node: &Node, readings: &Readings) -> Option<NodeObject> {
+    let output = readings.script(&report::script(node)).ok()?;
+    object_in(&Report::parse(&output.stdout))
+}
+
+fn object_in(report: &Report) -> Option<NodeObject> {
+    NodeObject::parse(report.node.body()?)
 }
 
 fn running(readings: &Readings) -> Vec<&'static str> {

@@ -34,23 +34,37 @@ impl Events {
 
     /// Tells everyone. An error means that the journal could not be written: nothing may be changed any more.
     pub fn emit(&self, event: Event) -> Result<(), JournalError> {
-        let durable = matches!(
-            event,
-            Event::TaskStarted { .. } | Event::RunFinished { .. } | Event::Interrupted { .. }
-        );
-        let record = Record {
+        self.emit_all([event])
+    }
+
+    /// Tells everyone of events that happened together, in order; the journal takes them in one write.
+    pub fn emit_all(&self, events: impl IntoIterator<Item = Event>) -> Result<(), JournalError> {
+        let at = Timestamp::now();
+        let record = |event| Record {
             v: FORMAT,
-            at: Timestamp::now(),
+            at,
             event,
         };
+        let records: Vec<Record> = events.into_iter().map(record).collect();
+        let durable = records.iter().any(|record| is_durable(&record.event));
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let written = inner
             .journal
             .as_mut()
-            .map_or(Ok(()), |journal| journal.append(&record, durable));
-        for listener in &mut inner.listeners {
-            listener.on(&record);
+            .map_or(Ok(()), |journal| journal.append(&records, durable));
+        for record in &records {
+            for listener in &mut inner.listeners {
+                listener.on(record);
+            }
         }
         written
     }
+}
+
+/// Whether an event has to be on disk before anything else happens.
+fn is_durable(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::TaskStarted { .. } | Event::RunFinished { .. } | Event::Interrupted { .. }
+    )
 }

@@ -10,18 +10,16 @@ impl Engine<'_> {
     pub fn tell_held(&self, plan: &Plan) -> Result<Summary, EngineError> {
         for play in &plan.plays {
             self.tell_play(play)?;
-            for (index, host) in batches(play).into_iter().flatten() {
-                let Some(step) = play.steps.get(index) else {
-                    continue;
-                };
-                self.events.emit(Event::TaskFinished {
+            let tasks = batches(play).into_iter().flatten();
+            self.events.emit_all(tasks.filter_map(|(index, host)| {
+                Some(Event::TaskFinished {
                     task: play.task(index, host),
-                    step: step.name.clone(),
+                    step: play.steps.get(index)?.name.clone(),
                     outcome: Outcome::Unchanged,
                     duration_ms: 0,
                     waited_ms: 0,
-                })?;
-            }
+                })
+            }))?;
         }
         Ok(Summary {
             unchanged: plan.tasks(),

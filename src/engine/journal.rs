@@ -15,6 +15,9 @@ use crate::state;
 /// Longest line that is read; a longer one is damage.
 const LONGEST_LINE: usize = 8 << 20;
 
+/// What every line says that tells of a task's start.
+const STARTED: &str = r#""task-started""#;
+
 /// An open journal.
 #[derive(Debug)]
 pub struct Journal {
@@ -39,7 +42,7 @@ impl Journal {
     /// Creates the journal of a run: `<cluster dir>/runs/<run>/journal.jsonl`.
     pub fn create(cluster: &str, run: &RunId) -> Result<Self, JournalError> {
         let directory = runs_dir(cluster).join(run.to_string());
-        let path = directory.join("journal.jsonl");
+        let path = path_of(cluster, run);
         let failed = |source| JournalError {
             doing: "create",
             path: path.clone(),
@@ -55,16 +58,19 @@ impl Journal {
         Ok(Self { path, file })
     }
 
-    /// Appends a record; it is on disk when this returns if `durable`.
-    pub fn append(&mut self, record: &Record, durable: bool) -> Result<(), JournalError> {
+    /// Appends records in one write; they are on disk when this returns if `durable`.
+    pub fn append(&mut self, records: &[Record], durable: bool) -> Result<(), JournalError> {
         let failed = |source| JournalError {
             doing: "write",
             path: self.path.clone(),
             source,
         };
-        let mut line = serde_json::to_vec(record).map_err(|error| failed(error.into()))?;
-        line.push(b'\n');
-        self.file.write_all(&line).map_err(failed)?;
+        let mut lines = Vec::new();
+        for record in records {
+            serde_json::to_writer(&mut lines, record).map_err(|error| failed(error.into()))?;
+            lines.push(b'\n');
+        }
+        self.file.write_all(&lines).map_err(failed)?;
         if durable {
             self.file.sync_data().map_err(failed)
         } else {
@@ -95,11 +101,12 @@ pub fn runs(cluster: &str) -> Vec<RunId> {
 
 /// Reads a run's journal. A damaged line ends the reading: nothing behind it can be trusted.
 pub fn read(cluster: &str, run: &RunId) -> Result<Vec<Record>, JournalError> {
-    read_file(
-        &runs_dir(cluster)
-            .join(run.to_string())
-            .join("journal.jsonl"),
-    )
+    read_file(&path_of(cluster, run))
+}
+
+fn path_of(cluster: &str, run: &RunId) -> Utf8PathBuf {
+    let directory = runs_dir(cluster).join(run.to_string());
+    directory.join("journal.jsonl")
 }
 
 /// Reads a journal file.
@@ -126,6 +133,17 @@ fn parse(line: &str) -> Option<Record> {
     serde_json::from_str::<Record>(line)
         .ok()
         .filter(|record| record.v <= FORMAT)
+}
+
+/// [`interrupted`] of a run; nothing of one whose journal cannot be read. Where no task began, as in nearly all runs, its
+/// lines, one for each task of each host, are not parsed.
+#[must_use]
+pub fn interrupted_in(cluster: &str, run: &RunId) -> Vec<(TaskId, String)> {
+    let text = std::fs::read(path_of(cluster, run)).unwrap_or_default();
+    if !String::from_utf8_lossy(&text).contains(STARTED) {
+        return Vec::new();
+    }
+    interrupted(&read(cluster, run).unwrap_or_default())
 }
 
 /// The tasks that were started and never ended: what a run was doing when it died.
@@ -199,6 +217,8 @@ mod tests {
     #[test]
     fn a_started_task_without_an_end_was_interrupted() {
         assert_eq!(interrupted(&[started()]), vec![(task(), "Join".to_owned())]);
+        let line = serde_json::to_string(&started()).expect("serialises");
+        assert!(line.contains(STARTED), "{line}");
         assert!(interrupted(&[started(), finished()]).is_empty());
     }
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use camino::Utf8PathBuf;
 use futures::future::join_all;
 
 use crate::action::{Fleet, Scope};
@@ -24,6 +25,8 @@ struct State {
     fleet: Arc<Fleet>,
     /// When each probe of each host was last read, by the count of changes.
     read: HashMap<String, HashMap<Probe, u64>>,
+    /// What was last read of each file, of whichever host.
+    contents: HashMap<Utf8PathBuf, Arc<[u8]>>,
     /// When each host was last changed, by the count of changes.
     changed: HashMap<String, u64>,
     changes: u64,
@@ -42,6 +45,17 @@ impl State {
         let needed = changed.max(self.distrusted).max(1);
         let read = self.read.get(host).and_then(|read| read.get(probe));
         read.is_some_and(|at| *at >= needed)
+    }
+
+    /// Lets what the host before had in a file stand for what this one has, where that is the same: of a thousand hosts most
+    /// hold the same files.
+    fn share(&mut self, readings: &mut Readings) {
+        for (path, bytes) in readings.contents_mut() {
+            match self.contents.get(path) {
+                Some(known) if known == bytes => *bytes = Arc::clone(known),
+                _ => drop(self.contents.insert(path.clone(), Arc::clone(bytes))),
+            }
+        }
     }
 }
 
@@ -126,11 +140,12 @@ impl<'a> Reader<'a> {
 
     /// Takes readings that were begun after `at` changes, unless the host was changed since: a host is also read for the
     /// verdicts of others, and what was begun before a change must not hide what was read after it.
-    fn take(&self, host: &str, probes: Vec<Probe>, readings: Readings, at: u64) {
+    fn take(&self, host: &str, probes: Vec<Probe>, mut readings: Readings, at: u64) {
         let mut state = self.state();
         if state.changed.get(host).is_some_and(|changed| *changed > at) {
             return;
         }
+        state.share(&mut readings);
         Arc::make_mut(&mut state.fleet).update(host, readings);
         let read = state.read.entry(host.to_owned()).or_default();
         read.extend(probes.into_iter().map(|probe| (probe, at)));

@@ -192,7 +192,7 @@ fn file_reading(answer: &Value) -> FileReading {
     } else if has("sha256") {
         FileContent::Sha256(text(answer, "sha256"))
     } else {
-        FileContent::Bytes(text(answer, "text").into_bytes())
+        FileContent::Bytes(text(answer, "text").into_bytes().into())
     };
     FileReading::Present(FileState {
         mode: u32::from_str_radix(&text(answer, "mode"), 8).unwrap_or_default(),

@@ -18,6 +18,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 
 use super::error::HostError;
 use super::ssh::key::{Algorithm, CertType, Certificate, HashAlg, PublicKey};
+use file::KnownFile;
+pub(crate) use file::KnownFiles;
+
+mod file;
 
 /// What to do with the key of a host that no file knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,40 +76,38 @@ pub(crate) enum Verdict {
 
 impl KnownKeys {
     /// Reads what the files say of `host` at `port`.
-    pub(crate) fn load(files: &[Utf8PathBuf], host: &str, port: u16) -> Result<Self, FileError> {
+    pub(crate) fn load(
+        files: &KnownFiles,
+        paths: &[Utf8PathBuf],
+        host: &str,
+        port: u16,
+    ) -> Result<Self, FileError> {
         let mut known = Self::default();
-        for file in files {
-            match fs_err::read(file) {
-                Ok(bytes) => known.read(&String::from_utf8_lossy(&bytes), file, host, port),
+        for path in paths {
+            match files.get(path) {
+                Ok(file) => known.read(&file, host, port),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(FileError::new(file, &error)),
+                Err(error) => return Err(FileError::new(path, &error)),
             }
         }
         Ok(known)
     }
 
-    fn read(&mut self, text: &str, file: &Utf8Path, host: &str, port: u16) {
+    fn read(&mut self, file: &KnownFile, host: &str, port: u16) {
         let host = host.to_lowercase();
         let name = name_on_file(&host, port);
-        for (index, line) in text.lines().enumerate() {
-            let Some((marker, names, rest)) = split(line) else {
-                continue;
-            };
-            let marker = match (marker, matches_any(names, &name)) {
-                (_, false) if name == host || !matches_any(names, &host) => continue,
+        for line in file.lines_for([&name, &host]) {
+            let marker = match (line.marker, matches_any(&line.names, &name)) {
+                (_, false) if name == host || !matches_any(&line.names, &host) => continue,
                 (Marker::Trusted, false) => Marker::TrustedWithoutPort,
                 (marker, _) => marker,
             };
-            let key = word(rest).and_then(|(algorithm, rest)| Some((algorithm, word(rest)?.0)));
-            let Some((algorithm, key)) = key else {
-                continue;
-            };
-            if let Ok(key) = PublicKey::from_openssh(&format!("{algorithm} {key}")) {
+            if let Some(key) = line.key() {
                 self.entries.push(Entry {
                     marker,
                     key,
-                    file: file.to_owned(),
-                    line: index + 1,
+                    file: file.path.clone(),
+                    line: line.number,
                 });
             }
         }
@@ -224,7 +226,7 @@ fn append(
     file.seek(SeekFrom::Start(0))?;
     file.read_to_end(&mut bytes)?;
     let mut known = KnownKeys::default();
-    known.read(&String::from_utf8_lossy(&bytes), path, host, port);
+    known.read(&KnownFile::parse(path, &bytes), host, port);
     let verdict = known.judge(key);
     if verdict != Verdict::Unknown {
         return Ok(verdict);
@@ -278,29 +280,6 @@ fn name_on_file(host: &str, port: u16) -> String {
     } else {
         format!("[{host}]:{port}")
     }
-}
-
-/// Marker, names, and what follows them on a line; `None` for comments and what is malformed.
-fn split(line: &str) -> Option<(Marker, &str, &str)> {
-    let (mut names, mut rest) = word(line).filter(|(word, _)| !word.starts_with('#'))?;
-    let marker = match names {
-        "@revoked" => Marker::Revoked,
-        "@cert-authority" => Marker::Authority,
-        _ if names.starts_with('@') => return None,
-        _ => Marker::Trusted,
-    };
-    if marker != Marker::Trusted {
-        (names, rest) = word(rest)?;
-    }
-    Some((marker, names, rest))
-}
-
-/// The first word of a line, and what follows.
-fn word(line: &str) -> Option<(&str, &str)> {
-    const BLANKS: [char; 2] = [' ', '\t'];
-    let line = line.trim_start_matches(BLANKS);
-    let word = line.split_once(BLANKS).unwrap_or((line, ""));
-    (!line.is_empty()).then_some(word)
 }
 
 /// Whether the names on a line cover this one: some pattern matches and no negated one does.

@@ -5,6 +5,7 @@
 //! probes of different tasks are one, and so that a simulated host can answer from its model.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
@@ -73,8 +74,8 @@ pub struct FileState {
 pub enum FileContent {
     /// A directory.
     Directory,
-    /// A regular file's bytes.
-    Bytes(Vec<u8>),
+    /// A regular file's bytes; what many hosts hold is kept once.
+    Bytes(Arc<[u8]>),
     /// A regular file's SHA-256, lower-case hex.
     Sha256(String),
     /// A link, socket or device.
@@ -169,6 +170,17 @@ impl Readings {
         self.scripts
             .get(script)
             .ok_or_else(|| NotProbed(script.name.to_owned()))
+    }
+
+    /// The bytes of the files whose content was read.
+    pub(crate) fn contents_mut(&mut self) -> impl Iterator<Item = (&Utf8PathBuf, &mut Arc<[u8]>)> {
+        self.files.iter_mut().filter_map(|(path, file)| match file {
+            FileReading::Present(FileState {
+                content: FileContent::Bytes(bytes),
+                ..
+            }) => Some((path, bytes)),
+            FileReading::Present(_) | FileReading::Absent => None,
+        })
     }
 
     /// Takes newer readings over these.

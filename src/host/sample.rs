@@ -19,7 +19,7 @@ impl FileState {
             group: "root".to_owned(),
             size: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
             modified_us: 0,
-            content: FileContent::Bytes(bytes),
+            content: FileContent::Bytes(bytes.into()),
         }
     }
 }

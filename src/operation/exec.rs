@@ -4,7 +4,6 @@
 //! in the order of the inventory, each line behind its host's name, and escaped: a host cannot paint the terminal.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt as _};
@@ -12,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::Session;
 use crate::engine::chain;
-use crate::engine::meter::Meter;
 use crate::error::Error;
 use crate::host::command::{Command, Output, Status};
 use crate::host::error::HostError;
@@ -41,12 +39,14 @@ pub async fn exec(session: &Session, words: &[String]) -> Result<(), Error> {
         .collect();
     let command = command(words);
     // Host by host, so that one that hangs holds up nobody else.
-    let mut answers: Vec<Answer> = stream::iter(&nodes)
-        .map(|node| run_on(session, node, &command))
+    let command = &command;
+    let mut answers: Vec<(usize, Answer)> = stream::iter(nodes.into_iter().enumerate())
+        .map(|(index, node)| async move { (index, run_on(session, node, command).await) })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    answers.sort_by_cached_key(|(host, _)| nodes.iter().position(|node| node.name == *host));
+    answers.sort_by_key(|(index, _)| *index);
+    let answers: Vec<Answer> = answers.into_iter().map(|(_, answer)| answer).collect();
     match session.settings.format {
         Format::Json => println(&as_json(words, &answers).to_string()),
         Format::Table => {
@@ -64,15 +64,9 @@ pub async fn exec(session: &Session, words: &[String]) -> Result<(), Error> {
 }
 
 async fn run_on(session: &Session, node: &Node, command: &Command) -> Answer {
-    let (hosts, errors) = session.connect(&[node], &Arc::new(Meter::default())).await;
-    let answer = match (hosts.get(&node.name), errors.into_iter().next()) {
-        (Some(host), _) => host.transport.run(command).await,
-        (None, Some((_, error))) => Err(error),
-        (None, None) => Err(HostError::Unreachable {
-            host: node.name.clone(),
-            address: node.address.to_string(),
-            reason: "it was not tried".to_owned(),
-        }),
+    let answer = match session.connect_one(node).await {
+        Ok(host) => host.transport.run(command).await,
+        Err(error) => Err(error),
     };
     (node.name.clone(), answer)
 }

@@ -31,16 +31,16 @@ use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
 use crate::engine::recorder::{self, Recorder};
 use crate::error::Error;
-use crate::host::Hosts;
 use crate::host::error::HostError;
 use crate::host::host_key::NewHostKeys;
 use crate::host::probe::Probe;
 use crate::host::ssh::{ConnectOptions, Shared};
+use crate::host::{Host, Hosts};
 use crate::input::Colour;
 use crate::inventory::select::{SelectError, Selector};
 use crate::inventory::{EtcdTopology, Inventory, Node};
 use crate::plan::Plan;
-use crate::playbook::Playbook;
+use crate::playbook::{Playbook, Step};
 use crate::report::{Format, eprintln};
 use crate::template::Templates;
 
@@ -169,6 +169,20 @@ impl Session {
         (self.watched(&hosts, meter), errors)
     }
 
+    /// Connects to one node.
+    pub async fn connect_one(&self, node: &Node) -> Result<Host, HostError> {
+        let (hosts, errors) = self.connect(&[node], &Arc::default()).await;
+        match (hosts.get(&node.name), errors.into_iter().next()) {
+            (Some(host), _) => Ok(host.clone()),
+            (None, Some((_, error))) => Err(error),
+            (None, None) => Err(HostError::Unreachable {
+                host: node.name.clone(),
+                address: node.address.to_string(),
+                reason: "it was not tried".to_owned(),
+            }),
+        }
+    }
+
     /// The hosts behind everyone who watches their calls.
     fn watched(&self, hosts: &Hosts, meter: &Arc<Meter>) -> Hosts {
         let recorded = self.recorder.as_ref().map(|recorder| recorder.wrap(hosts));
@@ -226,22 +240,27 @@ impl Session {
 
     /// Everything that a plan and its preflight want read, per host.
     fn probes(&self, plan: &Plan, hosts: &Hosts) -> Vec<(String, Vec<Probe>)> {
-        hosts
-            .iter()
-            .map(|host| (host.node.name.clone(), self.probes_of(plan, &host.node)))
-            .collect()
+        let mut steps = plan.steps_by_host();
+        let probes_of = |host: &Host| {
+            let name = &host.node.name;
+            let steps = steps.remove(name.as_str()).unwrap_or_default();
+            (name.clone(), self.probes_for(&host.node, steps))
+        };
+        hosts.iter().map(probes_of).collect()
     }
 
     /// Everything that a plan and its preflight want read of one host.
     #[must_use]
     pub fn probes_of(&self, plan: &Plan, node: &Node) -> Vec<Probe> {
+        self.probes_for(node, plan.steps_of(&node.name).map(|(_, _, step)| step))
+    }
+
+    fn probes_for<'s>(&self, node: &Node, steps: impl IntoIterator<Item = &'s Step>) -> Vec<Probe> {
         let fleet = Fleet::default();
         let cx = self.context(node, &fleet);
         let mut probes = preflight::probes(&self.inventory, node);
-        probes.extend(
-            plan.steps_of(&node.name)
-                .flat_map(|(_, _, step)| step.action.probes(&cx)),
-        );
+        let steps = steps.into_iter();
+        probes.extend(steps.flat_map(|step| step.action.probes(&cx)));
         probes.sort();
         probes.dedup();
         probes
@@ -249,10 +268,7 @@ impl Session {
 
     /// Renders once, offline, every file of the plan: an overlay that cannot render is refused here.
     fn check_templates(&self, plan: &Plan) -> Result<(), Error> {
-        for node in plan.hosts(&self.inventory) {
-            render::files_of(self, plan, node)?;
-        }
-        Ok(())
+        render::each_file(self, plan, |_| ())
     }
 }
 

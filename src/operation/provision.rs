@@ -270,9 +270,8 @@ fn interrupted_before(cluster: &str) -> Vec<(String, String)> {
     let Some(last) = journal::runs(cluster).pop() else {
         return Vec::new();
     };
-    let records = journal::read(cluster, &last).unwrap_or_default();
     let line = |step: String| format!("run {last} was interrupted during `{step}`");
-    journal::interrupted(&records)
+    journal::interrupted_in(cluster, &last)
         .into_iter()
         .map(|(task, step)| (task.host, line(step)))
         .collect()

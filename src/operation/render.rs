@@ -8,7 +8,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::Session;
 use crate::action::{Action as _, Fleet};
 use crate::error::Error;
-use crate::inventory::Node;
 use crate::plan::Plan;
 
 /// A file as it would be on a host.
@@ -21,34 +20,31 @@ pub struct Rendered {
     pub content: Vec<u8>,
 }
 
-/// Every file that the plan would put on its hosts.
-pub fn files(session: &Session, plan: &Plan) -> Result<Vec<Rendered>, Error> {
-    let mut rendered = Vec::new();
-    for node in plan.hosts(&session.inventory) {
-        rendered.extend(files_of(session, plan, node)?);
-    }
-    Ok(rendered)
-}
-
-/// Every file that the plan would put on one host.
-pub fn files_of(session: &Session, plan: &Plan, node: &Node) -> Result<Vec<Rendered>, Error> {
+/// Renders every file that the plan would put on its hosts, host by host.
+pub fn each_file(
+    session: &Session,
+    plan: &Plan,
+    mut take: impl FnMut(Rendered),
+) -> Result<(), Error> {
     let fleet = Fleet::default();
-    let cx = session.context(node, &fleet);
-    let mut rendered = Vec::new();
-    for (_, _, step) in plan.steps_of(&node.name) {
-        let files = step.action.files(&cx).map_err(|source| Error::Judge {
-            step: step.name.clone(),
-            host: node.name.clone(),
-            source,
-        })?;
-        let here = |(path, content)| Rendered {
-            host: node.name.clone(),
-            path,
-            content,
-        };
-        rendered.extend(files.into_iter().map(here));
+    let steps = plan.steps_by_host();
+    for node in plan.hosts(&session.inventory) {
+        let cx = session.context(node, &fleet);
+        for step in steps.get(node.name.as_str()).into_iter().flatten() {
+            let files = step.action.files(&cx).map_err(|source| Error::Judge {
+                step: step.name.clone(),
+                host: node.name.clone(),
+                source,
+            })?;
+            let here = |(path, content)| Rendered {
+                host: node.name.clone(),
+                path,
+                content,
+            };
+            files.into_iter().map(here).for_each(&mut take);
+        }
     }
-    Ok(rendered)
+    Ok(())
 }
 
 /// Writes them to `<out>/<host>/<absolute path>`; the number of files. Where several steps write one, the last stands.
@@ -58,10 +54,10 @@ pub fn render(session: &Session, out: &Utf8Path) -> Result<usize, Error> {
         let path = file.path.as_str().trim_start_matches('/');
         out.join(&file.host).join(path)
     };
-    let rendered: BTreeMap<Utf8PathBuf, Vec<u8>> = files(session, &plan)?
-        .into_iter()
-        .map(|file| (place(&file), file.content))
-        .collect();
+    let mut rendered: BTreeMap<Utf8PathBuf, Vec<u8>> = BTreeMap::new();
+    each_file(session, &plan, |file| {
+        rendered.insert(place(&file), file.content);
+    })?;
     for (path, content) in &rendered {
         let failed = |source| Error::Local {
             doing: format!("write {path}"),

@@ -16,7 +16,9 @@ mod overlay;
 mod scan;
 mod variables;
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use camino::Utf8Path;
 use rust_embed::RustEmbed;
@@ -37,6 +39,8 @@ pub struct Templates {
     engine: tera::Tera,
     /// What the templates name of the inventory.
     of_inventory: Named,
+    /// Of each template what it was last rendered from, and to: most hosts of a role get the same file.
+    last: Arc<Mutex<HashMap<String, (tera::Context, String)>>>,
 }
 
 /// A template does not parse, uses an unknown variable, or failed to render.
@@ -121,6 +125,7 @@ impl Templates {
             Ok(Self {
                 engine,
                 of_inventory: Named::members_of("inventory", texts),
+                last: Arc::default(),
             })
         } else {
             Err(TemplateError::new(problems.join("\n\n")))
@@ -132,6 +137,7 @@ impl Templates {
         Self {
             engine: tera::Tera::default(),
             of_inventory: Named::default(),
+            last: Arc::default(),
         }
     }
 
@@ -150,7 +156,14 @@ impl Templates {
 
     /// Renders a template for the host of `cx`.
     pub fn render(&self, name: &str, cx: &Context<'_>) -> Result<String, TemplateError> {
-        self.render_with(name, cx, Map::new())
+        let variables = self.variables(name, cx, Map::new().into())?;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, rendered)) = last.get(name).filter(|(of, _)| *of == variables) {
+            return Ok(rendered.clone());
+        }
+        let rendered = self.rendered(name, &variables)?;
+        last.insert(name.to_owned(), (variables, rendered.clone()));
+        Ok(rendered)
     }
 
     /// Renders a template that needs values which are in no inventory: join material, one of several registries.
@@ -163,19 +176,34 @@ impl Templates {
         cx: &Context<'_>,
         extra: impl Into<Value>,
     ) -> Result<String, TemplateError> {
-        let failed = |error: &tera::Error| TemplateError::new(render_message(name, error));
-        let variables = Variables::new(cx);
+        self.rendered(name, &self.variables(name, cx, extra.into())?)
+    }
+
+    /// What a template names, and no more.
+    fn variables(
+        &self,
+        name: &str,
+        cx: &Context<'_>,
+        extra: Value,
+    ) -> Result<tera::Context, TemplateError> {
         let mut variables = self
             .engine
             .get_template_variables(name)
-            .and_then(|named| named_variables(&variables, &named, &self.of_inventory))
-            .map_err(|error| failed(&error))?;
-        for (key, value) in complete(name, extra.into())? {
+            .and_then(|named| {
+                let variables = Variables::named(cx, |variable| named.contains(variable));
+                named_variables(&variables, &named, &self.of_inventory)
+            })
+            .map_err(|error| failed(name, &error))?;
+        for (key, value) in complete(name, extra)? {
             variables.insert(key, &value);
         }
+        Ok(variables)
+    }
+
+    fn rendered(&self, name: &str, variables: &tera::Context) -> Result<String, TemplateError> {
         self.engine
-            .render(name, &variables)
-            .map_err(|error| failed(&error))
+            .render(name, variables)
+            .map_err(|error| failed(name, &error))
     }
 }
 
@@ -235,12 +263,12 @@ fn unknown_variables(source: &Source) -> Vec<String> {
 }
 
 /// tera's report, and the causes behind it, which for a failing filter hold the reason.
-fn render_message(name: &str, error: &tera::Error) -> String {
+fn failed(name: &str, error: &tera::Error) -> TemplateError {
     let mut message = format!("failed to render {name}: {error}");
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         let _ = write!(message, "\ncaused by: {error}");
         cause = error.source();
     }
-    message
+    TemplateError { message }
 }

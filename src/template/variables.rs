@@ -122,9 +122,16 @@ impl<'a> Variables<'a> {
     /// Computes the variables for one host. Facts that were not read (offline rendering) take documented assumptions.
     #[must_use]
     pub fn new(cx: &Context<'a>) -> Self {
+        Self::named(cx, |_| true)
+    }
+
+    /// The same, for a template that names only some: of the others those that cost something to find are empty.
+    #[must_use]
+    pub(super) fn named(cx: &Context<'a>, is_named: impl Fn(&str) -> bool) -> Self {
         let (inventory, node) = (cx.inventory, cx.node);
         let machine = cx.facts().machine().ok();
         let load_balancers = inventory.of_role(Role::LoadBalancer);
+        let beginning = || Beginning::read(cx.facts()).unwrap_or_else(|| Beginning::new(inventory));
         Self {
             inventory,
             node,
@@ -143,22 +150,23 @@ impl<'a> Variables<'a> {
             ca_file: CA_FILE,
             lb_has_ca: has_ca(cx),
             containerd: containerd_of(inventory, cx.facts()),
-            pause_image: pause_image(inventory),
+            pause_image: made_if(is_named("pause_image"), || pause_image(inventory)),
             kubeadm_api: inventory
                 .kubernetes
                 .kubeadm_api()
                 .unwrap_or(KubeadmApi::V1Beta4)
                 .as_str(),
-            cert_sans: cert_sans(inventory),
-            etcd_member: etcd_member(inventory, node),
-            etcd_members: etcd_members(inventory),
-            etcd_beginning: Beginning::read(cx.facts())
-                .unwrap_or_else(|| Beginning::new(inventory)),
+            cert_sans: made_if(is_named("cert_sans"), || cert_sans(inventory)),
+            etcd_member: made_if(is_named("etcd_member"), || etcd_member(inventory, node)),
+            etcd_members: made_if(is_named("etcd_members"), || etcd_members(inventory)),
+            etcd_beginning: made_if(is_named("etcd_beginning"), beginning),
             etcd_joins: Beginning::is_under_way(cx.facts()),
             etcd_client: EtcdClient::FILES,
             skip_phases: SkipPhases::of(&inventory.kubeadm.skip_phases),
-            ignore_errors: kubeadm::ignored_in_configuration(inventory),
-            taints: kubeadm::taints(node),
+            ignore_errors: made_if(is_named("ignore_errors"), || {
+                kubeadm::ignored_in_configuration(inventory)
+            }),
+            taints: made_if(is_named("taints"), || kubeadm::taints(node)),
         }
     }
 
@@ -175,6 +183,10 @@ impl<'a> Variables<'a> {
             }
         }
     }
+}
+
+fn made_if<T: Default>(is_named: bool, make: impl FnOnce() -> T) -> T {
+    if is_named { make() } else { T::default() }
 }
 
 /// Distinct by construction as long as there are fewer than twelve; 255 would mean that the host owns the address.

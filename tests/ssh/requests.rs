@@ -86,7 +86,7 @@ async fn probes_files_sysctls_scripts_and_the_machine() {
     let state = readings.file(&file).unwrap().present().unwrap();
     assert_eq!(
         state.content,
-        FileContent::Bytes(b"two\nlines, no newline at the end".to_vec())
+        FileContent::Bytes(b"two\nlines, no newline at the end".as_slice().into())
     );
     assert_eq!(
         (state.owner.as_str(), state.group.as_str()),

@@ -19,7 +19,8 @@ fn key(text: &str) -> PublicKey {
 
 fn known(text: &str, host: &str, port: u16) -> KnownKeys {
     let mut known = KnownKeys::default();
-    known.read(text, "known_hosts".into(), host, port);
+    let file = KnownFile::parse("known_hosts".into(), text.as_bytes());
+    known.read(&file, host, port);
     known
 }
 

@@ -204,8 +204,18 @@ pub(crate) fn sysctl_path(name: &str) -> String {
 
 fn script_script(script: &Script) -> String {
     format!(
-        "q script\n(\nset -- {arguments}\n{body}\n)\nq status $?\n",
+        "q script\n(\nset -- {arguments}\n{body})\nq status $?\n",
         arguments = quote_all(&script.arguments),
-        body = script.body,
+        body = bare(script.body),
     )
+}
+
+/// A script without indentation, comments and empty lines, which are an eighth of what every host is sent. No script that
+/// reads has a string of several lines in which they mean something.
+fn bare(body: &str) -> String {
+    let lines = body.lines().map(str::trim_start);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .flat_map(|line| [line, "\n"])
+        .collect()
 }

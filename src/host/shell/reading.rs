@@ -1,5 +1,7 @@
 //! The answer to a probe script, read strictly: every part, in order, of the size that was announced.
 
+use std::sync::Arc;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::frame::{Frame, Frames};
@@ -98,7 +100,7 @@ fn files(
                 Wanted::Content => {
                     let bytes = content(&mut contents, path, state.size, is_first)?;
                     is_first = false;
-                    FileContent::Bytes(bytes.to_vec())
+                    FileContent::Bytes(bytes.into())
                 }
             };
             if *wanted == Wanted::Content && state.size > CONTENT_LIMIT {
@@ -126,7 +128,7 @@ fn file_state(line: &str) -> Option<FileState> {
         group: words.next()?.to_owned(),
         modified_us: microseconds(words.next()?)?,
         content: match mode & 0o170_000 {
-            0o100_000 => FileContent::Bytes(Vec::new()),
+            0o100_000 => FileContent::Bytes(Arc::default()),
             0o040_000 => FileContent::Directory,
             _ => FileContent::Other,
         },

@@ -120,7 +120,7 @@ proptest! {
             write(shell, &[file(&path, &content)]).unwrap();
             let readings = probe(shell, &[Probe::File(path.clone())]);
             let state = readings.file(&path).unwrap().present().unwrap().clone();
-            prop_assert_eq!(&state.content, &FileContent::Bytes(content.clone()));
+            prop_assert_eq!(&state.content, &FileContent::Bytes(content.as_slice().into()));
             prop_assert_eq!(state.mode, 0o640);
         }
     }
@@ -314,10 +314,13 @@ fn probes_everything_under_every_shell() {
         assert_eq!(
             content(&text),
             Some(FileContent::Bytes(
-                b"==> /etc/hosts <==\nno newline".to_vec()
+                b"==> /etc/hosts <==\nno newline".as_slice().into()
             ))
         );
-        assert_eq!(content(&empty), Some(FileContent::Bytes(Vec::new())));
+        assert_eq!(
+            content(&empty),
+            Some(FileContent::Bytes(std::sync::Arc::default()))
+        );
         assert_eq!(content(&directory.join("link")), Some(FileContent::Other));
         assert_eq!(content(&directory), Some(FileContent::Directory));
         assert_eq!(content(&directory.join("absent")), None);

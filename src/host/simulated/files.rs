@@ -207,7 +207,7 @@ impl Files {
         let known = self.digests.get(path.as_str());
         let content = match known {
             Some((digest, _)) => FileContent::Sha256(digest.clone()),
-            None if whole => FileContent::Bytes(file.content.clone()),
+            None if whole => FileContent::Bytes(file.content.as_slice().into()),
             None => FileContent::Sha256(crate::text::sha256(&file.content)),
         };
         FileReading::Present(FileState {

@@ -310,7 +310,7 @@ impl Machine {
         };
         let FileState { owner, group, .. } = state;
         let (content, digest) = match &state.content {
-            FileContent::Bytes(bytes) => (bytes.clone(), None),
+            FileContent::Bytes(bytes) => (bytes.to_vec(), None),
             FileContent::Sha256(digest) => (Vec::new(), Some(digest)),
             FileContent::Directory | FileContent::Other => {
                 self.files.make_directory(path);

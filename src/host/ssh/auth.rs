@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 
 use super::ConnectOptions;
 use super::settings::Route;
-use super::shared::chain;
+use super::shared::{KeyFile, chain};
 use crate::host::error::HostError;
 use crate::text;
 
@@ -250,19 +250,19 @@ async fn from_file(
     options: &ConnectOptions,
     agent: &mut Vec<AgentIdentity>,
 ) -> Result<Vec<Candidate>, String> {
-    let public = public_half(path);
+    let file = key_file(path, route, options).await;
     let mut held = Vec::new();
-    if let Some(public) = &public {
+    if let Some(public) = &file.public {
         let (same, other) = agent
             .drain(..)
             .partition(|identity| identity.public_key().key_data() == public.key_data());
         held = same;
         *agent = other;
     }
-    let key = match load(path, route, options).await {
+    let key = match &file.private {
         Ok(key) => key,
         Err(_) if !held.is_empty() => return Ok(held.into_iter().map(from_agent).collect()),
-        Err(reason) => return Err(reason),
+        Err(reason) => return Err(reason.clone()),
     };
     let mut candidates = Vec::new();
     for place in certificate_places(path, route) {
@@ -271,13 +271,13 @@ async fn from_file(
         };
         if certificate.public_key() == key.public_key().key_data() {
             candidates.push(Candidate {
-                identity: Identity::Certificate(Arc::clone(&key), Box::new(certificate)),
+                identity: Identity::Certificate(Arc::clone(key), Box::new(certificate)),
                 name: place.to_string(),
             });
         }
     }
     candidates.push(Candidate {
-        identity: Identity::Key(key),
+        identity: Identity::Key(Arc::clone(key)),
         name: path.to_string(),
     });
     Ok(candidates)
@@ -302,37 +302,44 @@ fn public_half(path: &Utf8Path) -> Option<PublicKey> {
     })
 }
 
-/// Reads and decrypts a key file, once per run.
-async fn load(
+/// Reads a key file, once per run.
+async fn key_file(path: &Utf8Path, route: &Route, options: &ConnectOptions) -> Arc<KeyFile> {
+    let cell = options.shared.key(path).await;
+    let read = || async {
+        Arc::new(KeyFile {
+            public: public_half(path),
+            private: private_half(path, route, options).await,
+        })
+    };
+    Arc::clone(cell.get_or_init(read).await)
+}
+
+/// The private key of a key file, decrypted.
+async fn private_half(
     path: &Utf8Path,
     route: &Route,
     options: &ConnectOptions,
 ) -> Result<Arc<PrivateKey>, String> {
-    let cell = options.shared.key(path).await;
-    cell.get_or_init(|| async {
-        let text = fs_err::read_to_string(path).map_err(|error| error.to_string())?;
-        let passphrase = match (&route.passphrase, is_encrypted(&text)) {
-            (_, false) => None,
-            (Some(source), true) => {
-                let what = format!("passphrase of {path}");
-                Some(options.shared.secret(source, &what).await?)
-            }
-            (None, true) => return Err("it is encrypted and no passphrase is given".to_owned()),
-        };
-        tokio::task::spawn_blocking(move || {
-            let passphrase = passphrase.as_ref().map(crate::secret::Secret::expose);
-            russh::keys::decode_secret_key(&text, passphrase)
-                .map(Arc::new)
-                .map_err(|error| match passphrase {
-                    Some(_) => "the passphrase does not fit".to_owned(),
-                    None => chain(&error),
-                })
-        })
-        .await
-        .unwrap_or_else(|error| Err(error.to_string()))
+    let text = fs_err::read_to_string(path).map_err(|error| error.to_string())?;
+    let passphrase = match (&route.passphrase, is_encrypted(&text)) {
+        (_, false) => None,
+        (Some(source), true) => {
+            let what = format!("passphrase of {path}");
+            Some(options.shared.secret(source, &what).await?)
+        }
+        (None, true) => return Err("it is encrypted and no passphrase is given".to_owned()),
+    };
+    tokio::task::spawn_blocking(move || {
+        let passphrase = passphrase.as_ref().map(crate::secret::Secret::expose);
+        russh::keys::decode_secret_key(&text, passphrase)
+            .map(Arc::new)
+            .map_err(|error| match passphrase {
+                Some(_) => "the passphrase does not fit".to_owned(),
+                None => chain(&error),
+            })
     })
     .await
-    .clone()
+    .unwrap_or_else(|error| Err(error.to_string()))
 }
 
 fn is_encrypted(text: &str) -> bool {

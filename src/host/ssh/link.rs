@@ -157,8 +157,9 @@ impl Link {
         let Some(at) = shell::frame::find(&exchange.stdout, mark.as_bytes()) else {
             return Err(self.no_root(during, &exchange.stderr));
         };
+        exchange.stdout.drain(..at + mark.len());
         Ok(Answered {
-            stdout: exchange.stdout.split_off(at + mark.len()),
+            stdout: exchange.stdout,
             stderr: exchange.stderr,
             status: exchange.status.unwrap_or(Status::Signal),
             sent: exchange.sent_at,

@@ -27,6 +27,9 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Keepalives without an answer after which the connection is given up.
 const KEEPALIVES: usize = 4;
 
+/// The largest packet that a host may send us: each connection keeps a buffer of that size, a thousand of them a thousand.
+const PACKET: u32 = 16 * 1024;
+
 /// How long a login may take: as long as sshd's own default, since an agent may want its user to confirm or touch.
 const LOGIN: Duration = Duration::from_secs(120);
 
@@ -268,7 +271,8 @@ async fn handshake(
     options: &ConnectOptions,
     stream: Box<dyn Stream>,
 ) -> Result<Handle<Client>, HostError> {
-    let known = KnownKeys::load(&route.known_hosts, &route.key_name, route.key_port)
+    let files = &options.shared.known_files;
+    let known = KnownKeys::load(files, &route.known_hosts, &route.key_name, route.key_port)
         .map_err(|error| error.of_host(&route.label))?;
     let config = Arc::new(config(&known));
     let place = known.first_place();
@@ -333,6 +337,7 @@ fn config(known: &KnownKeys) -> client::Config {
         keepalive_max: KEEPALIVES,
         inactivity_timeout: None,
         nodelay: true,
+        maximum_packet_size: PACKET,
         preferred: Preferred {
             key: Cow::Owned(keys),
             host_key_certificates: Cow::Owned(certificates),

@@ -1,15 +1,16 @@
-//! What the connections of a run share: each secret is asked for once, each key file read (and decrypted) once, each jump
-//! host connected to once, and each agent asked for its keys once.
+//! What the connections of a run share: each secret is asked for once, each key file read (and decrypted) and each file of
+//! known hosts read once, each jump host connected to once, and each agent asked for its keys once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use russh::keys::PrivateKey;
 use russh::keys::agent::AgentIdentity;
+use russh::keys::{PrivateKey, PublicKey};
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use super::session::Connection;
+use crate::host::host_key::KnownFiles;
 use crate::secret::{Secret, SecretSource};
 
 /// `ssh -G` processes at once.
@@ -22,6 +23,8 @@ pub struct Shared {
     keys: Mutex<HashMap<Utf8PathBuf, KeyPlace>>,
     agents: Mutex<HashMap<Utf8PathBuf, Arc<OnceCell<Vec<AgentIdentity>>>>>,
     hops: Mutex<HashMap<String, Hop>>,
+    /// Files of known hosts.
+    pub(super) known_files: KnownFiles,
     /// Whether the user's OpenSSH configuration says anything that concerns us.
     pub(super) config_matters: OnceCell<bool>,
     /// Limits `ssh -G`.
@@ -36,8 +39,17 @@ struct Known {
     secret: Result<Secret, String>,
 }
 
+/// What a key file holds.
+#[derive(Debug)]
+pub(super) struct KeyFile {
+    /// The public key, if it can be read without a passphrase.
+    pub(super) public: Option<PublicKey>,
+    /// The private key, or why it cannot be used.
+    pub(super) private: Result<Arc<PrivateKey>, String>,
+}
+
 /// A key file, once it was read.
-pub(super) type KeyPlace = Arc<OnceCell<Result<Arc<PrivateKey>, String>>>;
+pub(super) type KeyPlace = Arc<OnceCell<Arc<KeyFile>>>;
 
 /// A jump host's connection, behind its own lock so that different ones are opened side by side.
 pub(super) type Hop = Arc<Mutex<Option<Arc<Connection>>>>;
@@ -49,6 +61,7 @@ impl Default for Shared {
             keys: Mutex::default(),
             agents: Mutex::default(),
             hops: Mutex::default(),
+            known_files: KnownFiles::default(),
             config_matters: OnceCell::new(),
             config_processes: Semaphore::new(CONFIG_PROCESSES),
         }

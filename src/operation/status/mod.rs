@@ -12,16 +12,14 @@ mod seats;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
+use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Session;
 use crate::action::Fleet;
 use crate::cluster::{cert, load_balancer, report, vip};
 use crate::engine::chain;
-use crate::engine::meter::Meter;
-use crate::engine::reader::Reader;
 use crate::error::Error;
 use crate::host::command::Script;
 use crate::host::error::HostError;
@@ -36,6 +34,9 @@ pub use seats::SeatStatus;
 
 /// Version of the JSON object; fields may be added to a version, never taken away or given another meaning.
 const VERSION: u32 = 1;
+
+/// Hosts that are read at once.
+const AT_ONCE: usize = 256;
 
 /// The cluster as its hosts describe it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -291,22 +292,40 @@ fn said<'a>(
         .collect()
 }
 
+/// Reads one host over a connection of its own. Reading is harmless, so one that was lost costs one more try.
+async fn read(session: &Session, node: &Node) -> Result<Readings, HostError> {
+    let host = session.connect_one(node).await?;
+    let probes = probes(&session.inventory, node);
+    match host.transport.probe(&probes).await {
+        Err(HostError::Lost { .. }) => host.transport.probe(&probes).await,
+        answer => answer,
+    }
+}
+
 /// Asks all selected hosts and shows the result; hosts that do not answer are part of it.
-pub async fn status(session: &super::Session) -> Result<(), Error> {
+pub async fn status(session: &Session) -> Result<(), Error> {
     let inventory = &session.inventory;
     let nodes: Vec<&Node> = inventory
         .nodes
         .iter()
         .filter(|node| session.selector.matches(node))
         .collect();
-    let (hosts, mut errors) = session.connect(&nodes, &Arc::new(Meter::default())).await;
-    let reader = Reader::new(&hosts);
-    let wanted = hosts
-        .iter()
-        .map(|host| (host.node.name.clone(), probes(inventory, &host.node)))
-        .collect();
-    errors.extend(reader.freshen(wanted, crate::action::Scope::Host).await);
-    let status = Status::of(inventory, &reader.fleet(), &errors);
+    // Host by host: a connection is of no use once its host is read, and a thousand that are kept need a hundred megabytes.
+    let mut answers: Vec<_> = stream::iter(nodes.iter().enumerate())
+        .map(|(index, node)| async move { (index, *node, read(session, node).await) })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    answers.sort_by_key(|(index, _, _)| *index);
+    let mut fleet = Fleet::default();
+    let mut errors = Vec::new();
+    for (_, node, answer) in answers {
+        match answer {
+            Ok(readings) => fleet.update(&node.name, readings),
+            Err(error) => errors.push((node.name.clone(), error)),
+        }
+    }
+    let status = Status::of(inventory, &fleet, &errors);
     match session.settings.format {
         Format::Json => {
             println(&serde_json::to_string(&status).expect("a status is always JSON"));
