@@ -35,7 +35,15 @@ fn scenes() -> impl Iterator<Item = Scene> {
         operation,
         inventory: INVENTORY,
     });
-    let external = ["provision", "backup"].map(|name| Scene {
+    let external = [
+        "provision",
+        "backup",
+        "restore",
+        "restore-blank",
+        "recover",
+        "recover-survivor",
+    ]
+    .map(|name| Scene {
         inventory: EXTERNAL,
         ..Scene::of(name)
     });

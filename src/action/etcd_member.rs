@@ -11,6 +11,7 @@ use camino::Utf8Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::etcd_former;
 use super::remote_file::{Mode, Wanted};
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::etcd::{self, Member, MemberId};
@@ -78,6 +79,14 @@ impl Action for EtcdMember {
                     help: "find out which etcd is yours".to_owned(),
                 });
             }
+            SeatState::Elsewhere(why) => {
+                return Err(ActionError::Unsafe {
+                    why,
+                    help: "put the old peer address back into the inventory; to move a member, take its host out of `etcd: hosts:`, run \
+                           `quorate provision`, and put it in again with the new address"
+                        .to_owned(),
+                });
+            }
         })
     }
 
@@ -90,7 +99,10 @@ impl Action for EtcdMember {
         match SeatState::of(own, &plane) {
             SeatState::Missing(_) => add(effect).await,
             SeatState::Member => restart(effect).await,
-            SeatState::Stopped(_) | SeatState::Founding | SeatState::Foreign(_) => {
+            SeatState::Stopped(_)
+            | SeatState::Founding
+            | SeatState::Foreign(_)
+            | SeatState::Elsewhere(_) => {
                 start(effect).await?;
                 serves(effect).await
             }
@@ -139,12 +151,14 @@ async fn serves(effect: &Effect<'_>) -> Result<(), ActionError> {
 async fn restart(effect: &Effect<'_>) -> Result<(), ActionError> {
     let cx = &effect.cx;
     let name = &cx.node.name;
+    let former = etcd_former::healthy(effect).await?;
     let successor = survey::until(
         effect,
         "the other members of etcd to be healthy",
         SERVES,
         |plane, _| {
-            let troubles = plane.troubles();
+            let mut troubles = plane.own_troubles();
+            troubles.extend(etcd_former::no_spare(plane, &former));
             Ok(if troubles.is_empty() {
                 Look::Done(successor(plane, cx))
             } else {
@@ -221,7 +235,7 @@ async fn add(effect: &Effect<'_>) -> Result<(), ActionError> {
                 last.extend(remove(effect, &cluster, &member).await?);
             }
             Step::Clear => clear(effect).await?,
-            Step::Add => last.extend(add_learner(effect, own, &cluster).await?),
+            Step::Add => last.extend(add_learner(effect, own, &plane, &cluster).await?),
             Step::Mark(beginning) => mark(effect, &beginning).await?,
             Step::Start => {
                 configure(effect, &fleet).await?;
@@ -250,6 +264,9 @@ async fn add(effect: &Effect<'_>) -> Result<(), ActionError> {
 }
 
 fn step(own: &Seat<'_>, cluster: &Cluster) -> Step {
+    if own.is_left_behind(cluster) {
+        return Step::Clear;
+    }
     let entry = cluster.members.at(own.peer_address);
     match (entry, &own.joining) {
         (Some(entry), _) if entry.is_started() && !own.has_data() => {
@@ -333,9 +350,14 @@ async fn clear(effect: &Effect<'_>) -> Result<(), ActionError> {
 async fn add_learner(
     effect: &Effect<'_>,
     own: &Seat<'_>,
+    plane: &Plane<'_>,
     cluster: &Cluster,
 ) -> Result<Option<String>, ActionError> {
-    let troubles = cluster.troubles();
+    let mut troubles = plane.own_troubles();
+    if !plane.former_members(cluster).is_empty() {
+        let former = etcd_former::healthy(effect).await?;
+        troubles.extend(etcd_former::no_room(plane, &former));
+    }
     if !troubles.is_empty() {
         return Err(ActionError::Unsafe {
             why: format!(
@@ -343,7 +365,9 @@ async fn add_learner(
                 own.node.name,
                 troubles.join("; ")
             ),
-            help: "bring the other members back first: `quorate status` shows them".to_owned(),
+            help: "bring the other members back first: `quorate status` shows them; one that is gone for good and that the inventory \
+                   has no more is removed by `quorate recover`"
+                .to_owned(),
         });
     }
     let script = etcd::add_script(&own.peer_url(), &effect.cx.inventory.etcd);
@@ -372,9 +396,9 @@ async fn open(effect: &Effect<'_>) -> Result<(), ActionError> {
     restart(effect).await
 }
 
-/// Asks a healthy member other than that one. Whether it did it shows in the next reading; the words of a refusal are for the
+/// Asks a healthy member of the inventory other than that one. Whether it did it shows in the next reading; the words of a refusal are for the
 /// person who waits in vain.
-async fn ask(
+pub(super) async fn ask(
     effect: &Effect<'_>,
     cluster: &Cluster,
     but: MemberId,

@@ -379,6 +379,8 @@ actions! {
     EtcdFound(etcd_found),
     /// Keeps a member of an external etcd in the cluster, running and current.
     EtcdMember(etcd_member),
+    /// Removes members of an external etcd that the inventory has no more.
+    EtcdFormer(etcd_former),
     /// Gives a master the certificate with which it asks an external etcd.
     EtcdClient(etcd_client),
     /// Makes a worker part of the cluster.

@@ -268,7 +268,7 @@ pub struct Report {
     pub etcd_members: Answer,
     /// `/health` of its own etcd: it has a leader and a quorum.
     pub etcd_health: Answer,
-    /// What its etcd's data has left behind, see [`super::restore::LEFT_BEHIND`].
+    /// What its etcd's data has left behind, see [`super::restore::left_behind`].
     pub etcd_left: BTreeSet<MemberId>,
     /// The static pod that its kubelet refuses to run, and why, if its apiserver or etcd does not answer.
     pub refused: Option<String>,

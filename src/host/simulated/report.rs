@@ -1,5 +1,7 @@
 //! What a master or worker says of itself, and what its apiserver answers who asks there.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::etcd::DATA;
@@ -9,11 +11,17 @@ use super::scripts::Ended;
 use super::world::World;
 use crate::cluster::etcd::MemberId;
 use crate::cluster::report::{Answer, Has, Report};
-use crate::cluster::restore::LEFT_BEHIND;
+use crate::cluster::restore::left_behind;
 
 /// The body of an answer, on one line.
 pub(super) fn answer((code, body): (u16, String)) -> Answer {
     Answer::Http(code, body.replace('\n', ""))
+}
+
+/// What the data in that directory has left behind.
+pub(super) fn left(machine: &Machine, data: &str) -> BTreeSet<MemberId> {
+    let path = left_behind(data.into());
+    MemberId::all_in(machine.files.text(path.as_str()).unwrap_or_default())
 }
 
 pub(super) fn report(world: &mut World, host: &str) -> Report {
@@ -26,7 +34,7 @@ pub(super) fn report(world: &mut World, host: &str) -> Report {
         machine_id: machine.machine_id.clone(),
         readyz: readyz(world, &machine),
         node: own_node(world, &machine),
-        etcd_left: MemberId::all_in(machine.files.text(LEFT_BEHIND).unwrap_or_default()),
+        etcd_left: left(&machine, "/var/lib/etcd"),
         ..Report::default()
     };
     let can_ask = [
@@ -60,7 +68,7 @@ pub(super) fn answers_of_etcd(world: &World, machine: &Machine, report: &mut Rep
     }
 }
 
-fn traces(machine: &Machine) -> std::collections::BTreeSet<Has> {
+fn traces(machine: &Machine) -> BTreeSet<Has> {
     let traces = [
         (Has::KubeletConf, "/etc/kubernetes/kubelet.conf"),
         (Has::BootstrapConf, "/etc/kubernetes/bootstrap-kubelet.conf"),
@@ -79,7 +87,7 @@ fn traces(machine: &Machine) -> std::collections::BTreeSet<Has> {
     let there = traces
         .into_iter()
         .filter(|(_, path)| machine.files.has(path));
-    let mut has: std::collections::BTreeSet<Has> = there.map(|(has, _)| has).collect();
+    let mut has: BTreeSet<Has> = there.map(|(has, _)| has).collect();
     if has.contains(&Has::ApiserverManifest) && super::external_etcd::is_external(machine) {
         has.insert(Has::ExternalEtcd);
     }

@@ -53,7 +53,13 @@ pub(super) async fn remove(
         if cluster.members.with_id(id).is_some() {
             let survivors = survivors(hosts, &plane, &cluster, id);
             if let Some(address) = removal.address {
-                witness(&survivors, removal, address).await?;
+                witness(
+                    &survivors,
+                    removal,
+                    address,
+                    if_it_answers(session, removal),
+                )
+                .await?;
             }
             cluster
                 .members
@@ -96,8 +102,22 @@ fn survivors<'h>(
         .collect()
 }
 
+/// What to do about a member that is to be removed and is there.
+fn if_it_answers(session: &Session, removal: &Removal) -> &'static str {
+    let is_former = session.inventory.node(&removal.name).is_none();
+    if is_former && session.inventory.etcd.external().is_some() {
+        return "the inventory has it no more: `quorate provision` takes it out of etcd";
+    }
+    "look at it with `quorate status`"
+}
+
 /// Refuses unless enough survivors find nobody at the address, each several times.
-async fn witness(survivors: &[&Host], removal: &Removal, address: Ipv4Addr) -> Result<(), Error> {
+async fn witness(
+    survivors: &[&Host],
+    removal: &Removal,
+    address: Ipv4Addr,
+    if_it_answers: &str,
+) -> Result<(), Error> {
     note(&format!(
         "probing {} ({address}) from {}",
         removal.name,
@@ -118,7 +138,7 @@ async fn witness(survivors: &[&Host], removal: &Removal, address: Ipv4Addr) -> R
             "0" => silent += 1,
             answered => {
                 return Err(Error::refused(format!(
-                    "{} answered {} of 6 probes from {}: a member that is there is not removed; look at it with `quorate status`",
+                    "{} answered {} of 6 probes from {}: a member that is there is not removed; {if_it_answers}",
                     removal.name,
                     crate::text::escape(answered),
                     host.node.name

@@ -51,7 +51,9 @@ pub(super) async fn begin(
     survivor: &str,
     way: Way,
 ) -> Result<(), Error> {
-    let view = plane.of(survivor).and_then(|own| own.etcd.as_ref());
+    let mut views = plane.views().into_iter();
+    let view = views.find_map(|(node, view)| (node.name == survivor).then_some(view));
+    let inventory = &session.inventory;
     let lock_name = format!("{}-restore", session.inventory.name);
     let _lock = lock::take(hosts, &lock_name, &lock::owner()).await?;
     let host = hosts
@@ -66,7 +68,7 @@ pub(super) async fn begin(
             content: Content::OwnData,
             left_behind: view.map(others).unwrap_or_default(),
         };
-        return lay(hosts, &[host], &states(hosts).await?, &source).await;
+        return lay(inventory, hosts, &[host], &states(hosts).await?, &source).await;
     }
     let taken = snapshot::take_proved(host, &run, From::of(view), &|line| note(&line)).await?;
     let view = view.or(taken.view.as_ref());
@@ -86,7 +88,7 @@ pub(super) async fn begin(
         content: Content::OnHost(&kept),
         left_behind: view.map(|view| view.cluster_id).into_iter().collect(),
     };
-    lay(hosts, &[host], &states(hosts).await?, &source).await
+    lay(inventory, hosts, &[host], &states(hosts).await?, &source).await
 }
 
 /// The members that are given up.
@@ -109,7 +111,7 @@ async fn keep(host: &Host, from: &str, to: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The masters on which it was begun: a machine that was given back since has no part in it, and joins afterwards.
+/// The hosts on which it was begun: a machine that was given back since has no part in it, and joins afterwards.
 fn taking_part(hosts: &Hosts, states: &States) -> Hosts {
     let token = under_way(states);
     let takes_part = |host: &&Host| {
