@@ -4,8 +4,8 @@
 //! the host loses its power and the operator dies; `QUORATE_STRIDE` (default 1) tries power and death only at every so many.
 //! `QUORATE_SEEDS` says how many schedules of several random faults are tried beside (default 100).
 //! `QUORATE_OPERATION` names the only one to try, `QUORATE_TOPOLOGY` the only topology (`stacked`, `external`). Of
-//! `restore-blank`, `recover-survivor` and the external topology every fourth case of one fault is tried here, and all by
-//! `make rehearse` with the release build.
+//! `restore-blank`, `recover-survivor` and the external topology every fourth case of one fault is tried here, of a restore and a
+//! recovery in the latter every twelfth and fewer schedules, and all by `make rehearse` with the release build.
 
 mod common;
 
@@ -79,9 +79,30 @@ impl Scene {
         }
     }
 
-    /// An operation that meets something unusual is mostly made of calls that the usual ones try already.
-    fn is_usual(self) -> bool {
-        !self.operation.name.contains('-') && self.inventory == INVENTORY
+    /// Of how many cases of one fault one is tried: an operation that meets something unusual is mostly made of calls that the
+    /// usual ones try already.
+    fn share(self) -> usize {
+        let is_usual = !self.operation.name.contains('-') && self.inventory == INVENTORY;
+        match is_usual {
+            true => 1,
+            false if self.is_disaster_of_external() => 12,
+            false => 4,
+        }
+    }
+
+    /// How many schedules of several faults are tried, if nobody says otherwise.
+    fn schedules(self) -> usize {
+        if self.is_disaster_of_external() {
+            40
+        } else {
+            100
+        }
+    }
+
+    fn is_disaster_of_external(self) -> bool {
+        let name = self.operation.name;
+        let is_disaster = name.starts_with("restore") || name.starts_with("recover");
+        is_disaster && self.inventory == EXTERNAL
     }
 
     fn stage(self) -> Stage {
@@ -161,8 +182,7 @@ fn a_fault_at_any_remote_call_is_made_good_by_running_again() {
     for scene in scenes() {
         let reference = scene.reference();
         let cases = every(&reference.calls, number("QUORATE_STRIDE", 1));
-        let share = if scene.is_usual() { 1 } else { 4 };
-        let count = cases.len().div_ceil(share);
+        let count = cases.len().div_ceil(scene.share());
         let apart = cases.len() / count.max(1);
         let case = |index: usize| cases.get(index * apart).cloned().unwrap_or_default();
         try_cases(scene, &reference, "one fault", &case, count);
@@ -174,7 +194,7 @@ fn several_faults_at_random_are_made_good_by_running_again() {
     for scene in scenes() {
         let reference = scene.reference();
         let case = |index: usize| random(index as u64, &reference.calls);
-        let count = number("QUORATE_SEEDS", 100);
+        let count = number("QUORATE_SEEDS", scene.schedules());
         try_cases(scene, &reference, "several faults", &case, count);
     }
 }

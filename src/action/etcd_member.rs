@@ -390,7 +390,8 @@ async fn configure(effect: &Effect<'_>, fleet: &super::Fleet) -> Result<(), Acti
     Ok(effect.host.transport.write(&[file.into_remote()]).await?)
 }
 
-/// Lets clients reach a member that has a vote now.
+/// Lets clients reach a member that has a vote now. The second member of a cluster of one, after a survivor was made one, cannot
+/// be missed for that moment; open from its start it would refuse every second question until it is in sync.
 async fn open(effect: &Effect<'_>) -> Result<(), ActionError> {
     configure(effect, &survey::survey(effect).await?).await?;
     restart(effect).await

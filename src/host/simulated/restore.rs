@@ -52,7 +52,9 @@ pub(super) fn steps(script: &Script) -> Option<Vec<Step>> {
             world.machine(&work.host).files.remove(SNAPSHOT);
             mark(world, work, "finished")
         }],
-        ("restore-stage", "abort-stop") => vec![|world, work| mark(world, work, "abort"), park],
+        ("restore-stage", "abort-stop") => {
+            vec![give_up, |world, work| mark(world, work, "abort"), park]
+        }
         ("restore-stage", "abort-data") => vec![put_back],
         ("restore-stage", "abort-start") => vec![start_all, etcd_serves, api_serves, put_away],
         _ => return None,

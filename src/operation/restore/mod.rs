@@ -78,7 +78,7 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
     let blank = rebuild::blank(&session.inventory, &hosts, &members, &states);
     let is_rebuilt = states.values().any(|state| state.is_rebuilt);
     if !blank.is_empty() {
-        rebuild::base(session, &hosts, &meter).await?;
+        rebuild::base(&session.narrowed_to(&hosts)?, &hosts, &meter).await?;
     }
     let source = Source {
         id: manifest.id.to_string(),
@@ -90,7 +90,7 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
     lay(&session.inventory, &hosts, &members, &states, &source).await?;
     rebuild::files(&blank, &held, &request.keys, &manifest).await?;
     prove(&members, &manifest, &states).await?;
-    walk(session, &hosts, &meter, begun).await?;
+    walk(&session.narrowed_to(&hosts)?, &hosts, &meter, begun).await?;
     let provisions = request.single || is_rebuilt || !blank.is_empty();
     after(session, &hosts, provisions).await
 }
