@@ -347,7 +347,7 @@ impl SeatState {
             return Self::Missing("its addition did not finish".to_owned());
         }
         match entry {
-            Some(entry) if own.membership.is_none() && (own.has_data() || !entry.is_started()) => {
+            Some(entry) if own.membership.is_none() && begins_with_cluster(own, entry) => {
                 Self::Founding
             }
             None => Self::Missing("etcd does not list it as a member".to_owned()),
@@ -372,6 +372,12 @@ impl SeatState {
             (None, false) => Self::Missing("it is no member yet".to_owned()),
         }
     }
+}
+
+/// Whether a member that is not known as one yet was listed when the cluster was founded. No learner was: its addition did not
+/// finish.
+fn begins_with_cluster(own: &Seat<'_>, entry: &Member) -> bool {
+    own.has_data() || !(entry.is_started() || entry.is_learner)
 }
 
 /// A member that lives at another peer URL than the inventory's: taken for a new one, it would be stopped first.
@@ -458,6 +464,11 @@ mod tests {
             );
         };
         assert_eq!(third(never_started), "founding");
+        let added_only = |seats: &mut Vec<Seat<'_>>| {
+            seats.iter_mut().rev().take(1).for_each(blank);
+            listing(seats, Some(unstarted(3)));
+        };
+        assert_eq!(third(added_only), "missing");
         let removed = |seats: &mut Vec<Seat<'_>>| {
             seats.iter_mut().rev().take(1).for_each(silent);
             listing(seats, None);

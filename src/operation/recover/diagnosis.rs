@@ -305,7 +305,8 @@ impl Site<'_> {
     }
 
     /// Masters and members of etcd that do not answer, each once.
-    fn unread(&self) -> Vec<&str> {
+    #[must_use]
+    pub fn unread(&self) -> Vec<&str> {
         let seats = self.plane.external.iter().flat_map(|seats| &seats.unread);
         let all: BTreeSet<&str> = self.plane.unread.iter().chain(seats).copied().collect();
         all.into_iter().collect()

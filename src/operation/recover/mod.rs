@@ -88,7 +88,8 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
                 "Do that? Only `yes` goes on: ",
                 "quorate recover --plan",
             )?;
-            Box::pin(provision(&session.narrowed_to(&hosts)?.agreed())).await
+            Box::pin(provision(&session.narrowed_to(&hosts)?.agreed())).await?;
+            refuse_unread(&site)
         }
         Proposal::Remove(removals) => {
             agree(
@@ -111,6 +112,17 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
             survivor::begin(session, &hosts, &plane, name, request.way).await?;
             survivor::go_on(session, &hosts, &meter, begun).await
         }
+    }
+}
+
+/// Not all is mended while a host does not answer.
+fn refuse_unread(site: &Site<'_>) -> Result<(), Error> {
+    match site.unread().as_slice() {
+        [] => Ok(()),
+        unread => Err(Error::refused(format!(
+            "the others are well, but {} does not answer: give it back (a new machine will do), then run this again",
+            unread.join(", ")
+        ))),
     }
 }
 

@@ -29,10 +29,9 @@ const PREFIX: &str = "survivor-";
 
 /// Whether one was interrupted; refuses if an ordinary restore was.
 pub(super) fn is_under_way(states: &States) -> Result<bool, Error> {
-    let settings = states
-        .values()
-        .filter(|state| state.is_under_way())
-        .find_map(|state| state.settings.as_ref());
+    let token = under_way(states);
+    let mut settings = states.values().filter_map(|state| state.settings.as_ref());
+    let settings = settings.find(|settings| token == Some(&settings.token));
     match settings {
         None => Ok(false),
         Some(settings) if settings.id.starts_with(PREFIX) => Ok(true),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::rebuild::is_blank;
-use super::stage::States;
+use super::stage::{States, under_way};
 use crate::backup::BackupError;
 use crate::backup::manifest::Manifest;
 use crate::cluster::etcd::minor;
@@ -61,7 +61,7 @@ pub(super) fn of_states(
 ) -> Result<(), Error> {
     for (host, state) in states {
         if let Some(settings) = &state.settings
-            && state.is_under_way()
+            && under_way(states) == Some(&settings.token)
             && settings.id != manifest.id.to_string()
         {
             return Err(unfit(

@@ -77,9 +77,12 @@ pub async fn states(hosts: &Hosts) -> Result<States, Error> {
     Ok(states)
 }
 
-/// The token of the restore that has not ended on every host.
+/// The token of the restore that has not ended on every host. One that no member was told of yet has begun nowhere: it is laid
+/// anew.
 pub fn under_way(states: &States) -> Option<&str> {
-    let state = states.values().find(|state| state.is_under_way())?;
+    let has_begun = |state: &&Progress| state.is_member() || state.reached.is_some();
+    let mut states = states.values().filter(|state| state.is_under_way());
+    let state = states.find(has_begun)?;
     Some(&state.settings.as_ref()?.token)
 }
 
@@ -92,7 +95,8 @@ pub fn takes_part(state: &Progress, token: &str) -> bool {
 
 /// Lays snapshot and settings on every host that has them not yet. What an earlier, finished restore left is put away.
 ///
-/// The settings are written last: a host without them has nothing to restore. An interrupted restore keeps its token.
+/// The settings are written last: a host without them has nothing to restore. Members are told last: when one is, all that must
+/// stop have been. An interrupted restore keeps its token.
 pub async fn lay(
     inventory: &Inventory,
     hosts: &Hosts,
@@ -115,14 +119,16 @@ pub async fn lay(
             .get(&host.node.name)
             .is_some_and(|state| under_way.is_some_and(|token| takes_part(state, token)))
     });
-    let laid = needy.map(async |host| {
-        let is_member = members
-            .iter()
-            .any(|member| member.node.name == host.node.name);
+    let is_member = |host: &Host| {
+        let name = &host.node.name;
+        members.iter().any(|member| member.node.name == *name)
+    };
+    let (last, first): (Vec<&Host>, Vec<&Host>) = needy.partition(|host| is_member(host));
+    let lay = async |host: &Host| {
         let settings = Settings {
             id: source.id.clone(),
             token: token.clone(),
-            part: if is_member {
+            part: if is_member(host) {
                 Part::Member
             } else if inventory.runs_etcd(&host.node) {
                 Part::Bystander
@@ -144,9 +150,11 @@ pub async fn lay(
             left_behind: source.left_behind.clone(),
         };
         lay_on(host, &settings, source).await
-    });
-    for result in join_all(laid).await {
-        result?;
+    };
+    for hosts in [first, last] {
+        for result in join_all(hosts.into_iter().map(&lay)).await {
+            result?;
+        }
     }
     Ok(())
 }
