@@ -5,13 +5,12 @@ mod common;
 use std::time::Duration;
 
 use common::{End, Run, stage, tail, with_clock};
-use quorate::backup::seal::Keys;
 use quorate::cluster::restore::Way;
 use quorate::engine::event::{Event, Outcome};
 use quorate::error::Error;
 use quorate::host::simulated::world::World;
+use quorate::operation::recover;
 use quorate::operation::rehearse::{Operation, Reference, Search, Stage, attempt, read};
-use quorate::operation::{backup, recover, restore};
 
 const INVENTORY: &str = "tests/data/simulated-external.yaml";
 const DATA: &str = "/var/lib/etcd-external/member/snap/db";
@@ -169,8 +168,8 @@ fn a_reset_of_a_master_leaves_etcds_data_alone() {
     });
 }
 
-/// Provisions the inventory as it is, then with `old` replaced by `new`.
-fn edited(old: &str, new: &str, members: usize) -> Run {
+/// A stage with the inventory, in which `old` is replaced by `new`.
+fn edited_stage(old: &str, new: &str) -> Stage {
     let text = fs_err::read_to_string(INVENTORY).expect("readable");
     assert_eq!(text.matches(old).count(), 1, "{old:?} is there once");
     let folder = tempfile::tempdir().expect("a folder");
@@ -178,10 +177,12 @@ fn edited(old: &str, new: &str, members: usize) -> Run {
         .expect("UTF-8")
         .join("edited.yaml");
     fs_err::write(&path, text.replace(old, new)).expect("writable");
-    let (mut before, mut after) = (
-        stage(INVENTORY, "provision"),
-        stage(path.as_str(), "provision"),
-    );
+    stage(path.as_str(), "provision")
+}
+
+/// Provisions the inventory as it is, then with `old` replaced by `new`.
+fn edited(old: &str, new: &str, members: usize) -> Run {
+    let (mut before, mut after) = (stage(INVENTORY, "provision"), edited_stage(old, new));
     let machines = after.simulation().world().snapshot();
     before.begin(machines);
     with_clock(async {
@@ -212,10 +213,139 @@ fn a_setting_restarts_one_member_after_the_other_and_the_leader_last() {
     assert_eq!(changes(&run).len(), 6);
 }
 
+/// The member that is followed by two more.
+const LAST: &str = "    master1: { peer-address: 10.2.2.101 }\n";
+
+const TWO_MORE: &str = "    master1: { peer-address: 10.2.2.101 }\n    etcd[3-4]: { address: \"10.1.1.[23-24]\", peer-address: \"10.2.2.[23-24]\" }\n";
+
+/// Provisions five members, lets something happen, then provisions three.
+fn shrunk(happens: impl Fn(&mut World)) -> (Stage, Run) {
+    let (five, mut three) = (edited_stage(LAST, TWO_MORE), stage(INVENTORY, "provision"));
+    let run = with_clock(async {
+        done(&five.run().await);
+        whole(&five.simulation().world(), 5);
+        three.begin(five.simulation().world().snapshot());
+        happens(&mut three.simulation().world());
+        three.run().await
+    });
+    (three, run)
+}
+
+/// What was done of what a call's name begins with: host and what.
+fn calls<'w>(world: &'w World, begins: &str) -> Vec<(&'w str, usize)> {
+    let calls = world.calls.iter().enumerate();
+    let calls = calls.filter(|(_, call)| call.what.starts_with(begins));
+    calls.map(|(at, call)| (call.host.as_str(), at)).collect()
+}
+
+#[test]
+fn two_members_that_the_inventory_has_no_more_leave_when_no_apiserver_asks_them() {
+    let (stage, run) = shrunk(|_| {});
+    done(&run);
+    with_clock(second_run_is_idle(&stage));
+    let world = stage.simulation().world();
+    whole(&world, 3);
+    let removals = calls(&world, "etcd-member-remove");
+    assert_eq!(removals.len(), 2, "{removals:?}");
+    let apiservers = calls(&world, "control-plane-replace");
+    let heard = apiservers.iter().map(|(_, at)| at).max();
+    assert!(heard < removals.iter().map(|(_, at)| at).min());
+    for master in ["master1", "master2"] {
+        let manifest = "/etc/kubernetes/manifests/kube-apiserver.yaml";
+        let files = &world.machines.get(master).expect("there").files;
+        assert!(!files.text(manifest).expect("there").contains("10.1.1.23"));
+    }
+    assert!(calls(&world, "etcd-transfer-leadership-at").is_empty());
+    let said = run.text();
+    assert!(
+        said.contains("systemctl disable --now etcd-watch etcd"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_leader_that_leaves_hands_leadership_over_and_goes_last() {
+    let (stage, run) = shrunk(|world| {
+        let cluster = world.etcd.first_mut().expect("one");
+        let leader = cluster.members.iter().find(|member| member.name == "etcd3");
+        cluster.leader = leader.map(|member| member.id);
+    });
+    done(&run);
+    let world = stage.simulation().world();
+    whole(&world, 3);
+    let removals = calls(&world, "etcd-member-remove");
+    let moves = calls(&world, "etcd-transfer-leadership-at");
+    let at = |list: &[(&str, usize)], index: usize| list.get(index).map(|(_, at)| *at);
+    assert_eq!((removals.len(), moves.len()), (2, 1));
+    assert!(at(&removals, 0) < at(&moves, 0) && at(&moves, 0) < at(&removals, 1));
+}
+
+#[test]
+fn members_that_left_silently_go_too() {
+    let (stage, run) = shrunk(|world| {
+        world.power_off("etcd3");
+        world.power_off("etcd4");
+    });
+    done(&run);
+    whole(&stage.simulation().world(), 3);
+    with_clock(second_run_is_idle(&stage));
+}
+
+#[test]
+fn nobody_leaves_while_one_that_stays_is_not_well() {
+    let (stage, run) = shrunk(|world| {
+        let unit = world.machine("etcd1").units.get_mut("etcd");
+        unit.expect("a unit").active = false;
+        world.machine("etcd1").is_full = true;
+        world.settle();
+    });
+    assert!(!matches!(run.end, End::Done { .. }), "{:?}", run.end);
+    let world = stage.simulation().world();
+    assert_eq!(world.violations, Vec::<String>::new());
+    assert!(calls(&world, "etcd-member-remove").is_empty());
+}
+
+#[test]
+fn who_leaves_is_named_and_that_there_is_no_way_back() {
+    let (_, run) = shrunk(|_| {});
+    let mut changes = run.events().filter_map(|event| match event {
+        Event::TaskStarted { change, .. } => Some(change),
+        _ => None,
+    });
+    let removal = changes
+        .find(|change| change.summary.starts_with("remove etcd members"))
+        .expect("it is a task of its own");
+    assert!(removal.no_way_back.is_some());
+    for member in ["etcd3 (", "etcd4 (", "https://10.2.2.23:2380"] {
+        assert!(removal.summary.contains(member), "{}", removal.summary);
+    }
+}
+
+/// A member elsewhere is no new one: it would be stopped to be added.
+#[test]
+fn a_changed_peer_address_is_refused_before_anything_is_touched() {
+    let (before, mut after) = (
+        stage(INVENTORY, "provision"),
+        edited_stage("10.2.2.[21-22]", "10.2.2.[31-32]"),
+    );
+    with_clock(async {
+        done(&before.run().await);
+        after.begin(before.simulation().world().snapshot());
+        let run = after.run().await;
+        let End::Failed { why, .. } = &run.end else {
+            panic!("{:?}", run.end);
+        };
+        assert!(
+            why.contains("a member's peer address is not changed"),
+            "{why}"
+        );
+        whole(&after.simulation().world(), 3);
+    });
+}
+
 #[test]
 fn two_more_members_are_added_as_learners_and_restart_no_other() {
-    let more = "    master1: { peer-address: 10.2.2.101 }\n    etcd[3-4]: { address: \"10.1.1.[23-24]\", peer-address: \"10.2.2.[23-24]\" }\n";
-    let run = edited("    master1: { peer-address: 10.2.2.101 }\n", more, 5);
+    let run = edited(LAST, TWO_MORE, 5);
     let members: Vec<String> = changes(&run)
         .into_iter()
         .filter(|line| line.ends_with("running and current"))
@@ -227,40 +357,16 @@ fn two_more_members_are_added_as_learners_and_restart_no_other() {
 #[test]
 fn what_knows_stacked_etcd_only_refuses_with_the_next_command() {
     let stage = stage(INVENTORY, "provision");
-    let session = &stage.session;
-    let request = restore::Request {
-        store: backup::store(&session.inventory.name, None),
-        keys: Keys::read(&[]).expect("none are keys too"),
-        id: "latest".to_owned(),
-        single: false,
-        confirm: None,
-    };
-    let refusals = [
-        (
-            with_clock(restore::restore(session, &request)),
-            "quorate recover",
-        ),
-        (with_clock(restore::abort(session)), "quorate recover"),
-        (
-            with_clock(read(session)).map(drop),
-            "Leave `--from-live` out",
-        ),
-    ];
-    for (refusal, next) in refusals {
-        let error = refusal.expect_err("it is refused");
-        assert_eq!(error.code(), 5);
-        let said = said(&error);
-        assert!(
-            said.contains("on etcd1, etcd2, master1: no host was touched"),
-            "{said}"
-        );
-        assert!(said.contains(next), "{said}");
-    }
+    let error = with_clock(read(&stage.session)).map(drop);
+    let error = error.expect_err("it is refused");
+    assert_eq!(error.code(), 5);
+    let said = said(&error);
+    assert!(
+        said.contains("on etcd1, etcd2, master1: no host was touched"),
+        "{said}"
+    );
+    assert!(said.contains("Leave `--from-live` out"), "{said}");
     assert!(stage.simulation().world().calls.is_empty());
-    let operation = Operation::find("restore").expect("there");
-    let mut stage = self::stage(INVENTORY, "restore");
-    let refused = Reference::new(&mut stage, operation).err();
-    assert_eq!(refused.map(|error| error.code()), Some(5));
 }
 
 fn said(error: &Error) -> String {
@@ -291,14 +397,11 @@ fn recovered(lost: &[&str], way: Way) -> Result<(), Error> {
 }
 
 #[test]
-fn a_survivor_is_not_made_a_cluster_of_its_own() {
-    for way in [Way::Snapshot, Way::ForceNewCluster] {
-        let error = recovered(&["etcd1", "etcd2"], way).expect_err("quorum is lost");
-        assert_eq!(error.code(), 5, "{}", said(&error));
-    }
+fn a_new_cluster_is_not_forced_while_there_is_a_quorum() {
     let error = recovered(&["etcd1"], Way::ForceNewCluster).expect_err("quorum is there");
+    assert_eq!(error.code(), 5, "{}", said(&error));
     assert!(
-        said(&error).contains("stacked on the masters only"),
+        said(&error).contains("quorum is not lost for good"),
         "{}",
         said(&error)
     );

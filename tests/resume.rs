@@ -5,7 +5,7 @@
 //! `QUORATE_SEEDS` says how many schedules of several random faults are tried beside (default 100).
 //! `QUORATE_OPERATION` names the only one to try, `QUORATE_TOPOLOGY` the only topology (`stacked`, `external`). Of
 //! `restore-blank`, `recover-survivor` and the external topology every fourth case of one fault is tried here unless they are few,
-//! and all by `make rehearse` with the release build.
+//! of a restore and a recovery in the latter every twelfth and fewer schedules, and all by `make rehearse` with the release build.
 
 mod common;
 
@@ -42,7 +42,17 @@ fn scenes() -> impl Iterator<Item = Scene> {
             operation,
             inventory: INVENTORY,
         });
-    let external = ["provision", "backup", "upgrade", "upgrade-etcd"].map(Scene::external);
+    let external = [
+        "provision",
+        "backup",
+        "upgrade",
+        "upgrade-etcd",
+        "restore",
+        "restore-blank",
+        "recover",
+        "recover-survivor",
+    ]
+    .map(Scene::external);
     let operation = std::env::var("QUORATE_OPERATION").ok();
     let topology = std::env::var("QUORATE_TOPOLOGY").ok();
     stacked.chain(external).filter(move |scene| {
@@ -94,9 +104,30 @@ impl Scene {
         }
     }
 
-    /// An operation that meets something unusual is mostly made of calls that the usual ones try already.
-    fn is_usual(self) -> bool {
-        !self.operation.name.contains('-') && self.inventory == INVENTORY
+    /// Of how many cases of one fault one is tried: an operation that meets something unusual is mostly made of calls that the
+    /// usual ones try already.
+    fn share(self) -> usize {
+        let is_usual = !self.operation.name.contains('-') && self.inventory == INVENTORY;
+        match is_usual {
+            true => 1,
+            false if self.is_disaster_of_external() => 12,
+            false => 4,
+        }
+    }
+
+    /// How many schedules of several faults are tried, if nobody says otherwise.
+    fn schedules(self) -> usize {
+        if self.is_disaster_of_external() {
+            40
+        } else {
+            100
+        }
+    }
+
+    fn is_disaster_of_external(self) -> bool {
+        let name = self.operation.name;
+        let is_disaster = name.starts_with("restore") || name.starts_with("recover");
+        is_disaster && self.inventory == EXTERNAL
     }
 
     fn stage(self) -> Stage {
@@ -176,11 +207,7 @@ fn a_fault_at_any_remote_call_is_made_good_by_running_again() {
     for scene in scenes() {
         let reference = scene.reference();
         let cases = every(&reference.calls, number("QUORATE_STRIDE", 1));
-        let share = if scene.is_usual() || cases.len() <= FEW {
-            1
-        } else {
-            4
-        };
+        let share = if cases.len() <= FEW { 1 } else { scene.share() };
         let count = cases.len().div_ceil(share);
         let apart = cases.len() / count.max(1);
         let case = |index: usize| cases.get(index * apart).cloned().unwrap_or_default();
@@ -193,7 +220,7 @@ fn several_faults_at_random_are_made_good_by_running_again() {
     for scene in scenes() {
         let reference = scene.reference();
         let case = |index: usize| random(index as u64, &reference.calls);
-        let count = number("QUORATE_SEEDS", 100);
+        let count = number("QUORATE_SEEDS", scene.schedules());
         try_cases(scene, &reference, "several faults", &case, count);
     }
 }

@@ -75,7 +75,8 @@ pub(super) async fn whole(effect: &Effect<'_>) -> Result<(), ActionError> {
 
 /// What is wrong with etcd, and with this master.
 fn troubles(plane: &Plane<'_>, own: Option<&Member<'_>>) -> Vec<String> {
-    let mut troubles = plane.troubles();
+    // Members that the inventory has no more are removed when no apiserver asks them any more.
+    let mut troubles = plane.own_troubles();
     match own {
         Some(own) if own.is_living() => {}
         Some(own) => troubles.push(crate::cluster::plane::ailment(own)),

@@ -54,7 +54,11 @@ impl Action for EtcdFound {
                     "etcd has no quorum, and member {name} is stopped: {why}"
                 ))));
             }
-            SeatState::Member | SeatState::Stopped(_) | SeatState::Missing(_) => {
+            // The last is refused by `etcd-member`.
+            SeatState::Member
+            | SeatState::Stopped(_)
+            | SeatState::Missing(_)
+            | SeatState::Elsewhere(_) => {
                 return Ok(Check::Satisfied);
             }
         }

@@ -11,6 +11,7 @@ use camino::Utf8Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::etcd_former;
 use super::remote_file::{Mode, Wanted};
 use super::{Action, ActionError, Change, Check, Context, Effect, Scope};
 use crate::cluster::etcd::{self, Member, MemberId};
@@ -78,6 +79,14 @@ impl Action for EtcdMember {
                     help: "find out which etcd is yours".to_owned(),
                 });
             }
+            SeatState::Elsewhere(why) => {
+                return Err(ActionError::Unsafe {
+                    why,
+                    help: "put the old peer address back into the inventory; to move a member, take its host out of `etcd: hosts:`, run \
+                           `quorate provision`, and put it in again with the new address"
+                        .to_owned(),
+                });
+            }
         })
     }
 
@@ -90,7 +99,10 @@ impl Action for EtcdMember {
         match SeatState::of(own, &plane) {
             SeatState::Missing(_) => add(effect).await,
             SeatState::Member => restart(effect).await,
-            SeatState::Stopped(_) | SeatState::Founding | SeatState::Foreign(_) => {
+            SeatState::Stopped(_)
+            | SeatState::Founding
+            | SeatState::Foreign(_)
+            | SeatState::Elsewhere(_) => {
                 start(effect).await?;
                 serves(effect).await
             }
@@ -168,9 +180,11 @@ async fn others_are_well<T>(
     judge: impl Fn(Option<MemberId>) -> Look<T>,
 ) -> Result<T, ActionError> {
     let cx = &effect.cx;
+    let former = etcd_former::healthy(effect).await?;
     let what = "the other members of etcd to be healthy and one of them to lead";
     survey::until(effect, what, SERVES, |plane, _| {
-        let troubles = plane.troubles_beside(&cx.node.name);
+        let mut troubles = plane.troubles_beside(&cx.node.name);
+        troubles.extend(etcd_former::no_spare(plane, &former));
         Ok(if troubles.is_empty() {
             judge(successor(plane, cx))
         } else {
@@ -239,7 +253,7 @@ async fn add(effect: &Effect<'_>) -> Result<(), ActionError> {
                 last.extend(remove(effect, &cluster, &member).await?);
             }
             Step::Clear => clear(effect).await?,
-            Step::Add => last.extend(add_learner(effect, own, &cluster).await?),
+            Step::Add => last.extend(add_learner(effect, own, &plane, &cluster).await?),
             Step::Mark(beginning) => mark(effect, &beginning).await?,
             Step::Start => {
                 configure(effect, &fleet).await?;
@@ -268,6 +282,9 @@ async fn add(effect: &Effect<'_>) -> Result<(), ActionError> {
 }
 
 fn step(own: &Seat<'_>, cluster: &Cluster) -> Step {
+    if own.is_left_behind(cluster) {
+        return Step::Clear;
+    }
     let entry = cluster.members.at(own.peer_address);
     match (entry, &own.joining) {
         (Some(entry), _) if entry.is_started() && !own.has_data() => {
@@ -351,9 +368,14 @@ async fn clear(effect: &Effect<'_>) -> Result<(), ActionError> {
 async fn add_learner(
     effect: &Effect<'_>,
     own: &Seat<'_>,
+    plane: &Plane<'_>,
     cluster: &Cluster,
 ) -> Result<Option<String>, ActionError> {
-    let troubles = cluster.troubles();
+    let mut troubles = plane.own_troubles();
+    if !plane.former_members(cluster).is_empty() {
+        let former = etcd_former::healthy(effect).await?;
+        troubles.extend(etcd_former::no_room(plane, &former));
+    }
     if !troubles.is_empty() {
         return Err(ActionError::Unsafe {
             why: format!(
@@ -361,7 +383,9 @@ async fn add_learner(
                 own.node.name,
                 troubles.join("; ")
             ),
-            help: "bring the other members back first: `quorate status` shows them".to_owned(),
+            help: "bring the other members back first: `quorate status` shows them; one that is gone for good and that the inventory \
+                   has no more is removed by `quorate recover`"
+                .to_owned(),
         });
     }
     let script = etcd::add_script(&own.peer_url(), &effect.cx.inventory.etcd);
@@ -384,15 +408,16 @@ async fn configure(effect: &Effect<'_>, fleet: &super::Fleet) -> Result<(), Acti
     Ok(effect.host.transport.write(&[file.into_remote()]).await?)
 }
 
-/// Lets clients reach a member that has a vote now.
+/// Lets clients reach a member that has a vote now. The second member of a cluster of one, after a survivor was made one, cannot
+/// be missed for that moment; open from its start it would refuse every second question until it is in sync.
 async fn open(effect: &Effect<'_>) -> Result<(), ActionError> {
     configure(effect, &survey::survey(effect).await?).await?;
     restart(effect).await
 }
 
-/// Asks a healthy member other than that one. Whether it did it shows in the next reading; the words of a refusal are for the
+/// Asks a healthy member of the inventory other than that one. Whether it did it shows in the next reading; the words of a refusal are for the
 /// person who waits in vain.
-async fn ask(
+pub(super) async fn ask(
     effect: &Effect<'_>,
     cluster: &Cluster,
     but: MemberId,

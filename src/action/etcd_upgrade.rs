@@ -46,7 +46,9 @@ impl Action for EtcdUpgrade {
             SeatState::Member => None,
             SeatState::Stopped(why) => Some(why),
             SeatState::Founding => return Err(no_member(name, "it was never started")),
-            SeatState::Missing(why) | SeatState::Foreign(why) => return Err(no_member(name, &why)),
+            SeatState::Missing(why) | SeatState::Foreign(why) | SeatState::Elsewhere(why) => {
+                return Err(no_member(name, &why));
+            }
         };
         let installing = etcd_packages::pending(cx, etcd)?;
         Ok(match (stopped, running(own), installing) {

@@ -396,6 +396,8 @@ actions! {
     EtcdMember(etcd_member),
     /// Brings a member of an external etcd to the inventory's version.
     EtcdUpgrade(etcd_upgrade),
+    /// Removes members of an external etcd that the inventory has no more.
+    EtcdFormer(etcd_former),
     /// Gives a master the certificate with which it asks an external etcd.
     EtcdClient(etcd_client),
     /// Makes a worker part of the cluster.

@@ -1,4 +1,4 @@
-//! `restore-stage`: brings a master one stage further in a restore that `quorate restore` has begun on it.
+//! `restore-stage`: brings a host one stage further in a restore that `quorate restore` has begun on it.
 //!
 //! How far it is stands on the host itself, see [`restore`], so a run that was interrupted is simply walked again.
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::job::{self, Work};
 use super::{Action, ActionError, Change, Check, Context, Effect};
-use crate::cluster::restore::{self, Progress, Stage};
+use crate::cluster::restore::{self, Part, Progress, Runner, Stage};
 use crate::host::probe::Probe;
 
 /// How long a stage may take: restoring some gigabytes on a slow disk.
@@ -52,16 +52,26 @@ impl Action for RestoreStage {
         }
         let what = match self.reach {
             Stage::Stopped => {
-                "stop the control plane's static pods, their manifests aside".to_owned()
+                let mut what = Vec::new();
+                if settings.has_control_plane {
+                    what.push("stop the control plane's static pods, their manifests aside");
+                }
+                if settings.runner == Runner::Systemd && settings.part != Part::Client {
+                    what.push("stop etcd, so that no boot starts it either");
+                }
+                what.join(" and ")
             }
             Stage::Aside => format!(
-                "move etcd's data aside to /var/lib/etcd/quorate-old-{}",
-                settings.token
+                "move etcd's data aside to {}/quorate-old-{}",
+                settings.data, settings.token
             ),
             Stage::Restored => format!("restore {} as etcd member {}", settings.id, settings.name),
             Stage::Etcd => "start etcd on the restored data".to_owned(),
             Stage::Apiserver => "start the apiserver".to_owned(),
-            Stage::Finished => "start the controllers and restart kubelet".to_owned(),
+            Stage::Finished if settings.has_control_plane => {
+                "start the controllers and restart kubelet".to_owned()
+            }
+            Stage::Finished => "end the restore".to_owned(),
         };
         Ok(Check::Needed(Change::new(what)))
     }
@@ -69,7 +79,7 @@ impl Action for RestoreStage {
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
         let work = Work {
             what: "restoring",
-            script: restore::stage_script(self.reach),
+            script: restore::stage_script(self.reach, Runner::of(&effect.cx.inventory.etcd)),
             files: Vec::new(),
             deadline: DEADLINE,
         };

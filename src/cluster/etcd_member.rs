@@ -7,6 +7,7 @@
 //! | stopped  | a member with its data that does not answer                          | start, wait                           |
 //! | missing  | not listed, or without its data                                      | remove what is listed, add as learner |
 //! | foreign  | data of an etcd that nobody here knows                               | refuse                                |
+//! | elsewhere | a member at another peer URL than the inventory's                   | refuse                                |
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use super::ca::Ca;
 use super::etcd::{MEMBERSHIP, Member, View, peer_url};
-use super::plane::{Etcd, Plane};
+use super::plane::{Cluster, Etcd, Plane};
 use super::report::{Has, Report, ask};
 use crate::action::Fleet;
 use crate::host::command::Script;
@@ -49,6 +50,10 @@ const BODY: &str = concat!(
 pki=/etc/etcd/pki config=/etc/etcd/etcd.yaml
 data=$(sed -n 's/^data-dir: *"\(.*\)"$/\1/p' $config 2>/dev/null)
 if [ -n "$data" ] && [ -e "$data/member" ]; then echo "has etcd-data"; fi
+if [ -n "$data" ] && [ -e "$data/member/quorate-left-behind" ]; then
+    read -r left <"$data/member/quorate-left-behind"
+    echo "etcd-left $left"
+fi
 echo "clock $(date +%s)"
 [ ! -e /etc/machine-id ] || read -r machine </etc/machine-id
 echo "machine ${machine:-}"
@@ -228,6 +233,13 @@ impl<'a> Seat<'a> {
         self.report.has(Has::EtcdData)
     }
 
+    /// Whether its etcd serves data that a restore has left behind.
+    #[must_use]
+    pub fn is_left_behind(&self, cluster: &Cluster) -> bool {
+        let view = self.etcd.as_ref();
+        view.is_some_and(|view| view.is_of(&cluster.left))
+    }
+
     /// Its peer URL.
     #[must_use]
     pub fn peer_url(&self) -> String {
@@ -242,13 +254,19 @@ pub struct Seats<'a> {
     pub seats: Vec<Seat<'a>>,
     /// The names of those that were not.
     pub unread: Vec<&'a str>,
+    /// Where the members of the inventory are reached by each other, read or not.
+    pub places: Vec<Ipv4Addr>,
 }
 
 impl<'a> Seats<'a> {
     /// Puts the readings together.
     #[must_use]
     pub fn read(inventory: &'a Inventory, fleet: &Fleet) -> Self {
-        let mut seats = Self::default();
+        let places = inventory.etcd_places().into_iter();
+        let mut seats = Self {
+            places: places.map(|place| place.peer_address).collect(),
+            ..Self::default()
+        };
         for node in inventory.nodes.iter().filter(|node| node.etcd.is_some()) {
             match Seat::read(node, fleet.of(&node.name)) {
                 Some(seat) => seats.seats.push(seat),
@@ -292,6 +310,8 @@ pub enum SeatState {
     Missing(String),
     /// It has the data of another etcd.
     Foreign(String),
+    /// It is a member at another peer URL than the inventory's.
+    Elsewhere(String),
 }
 
 impl SeatState {
@@ -314,12 +334,20 @@ impl SeatState {
         let (Etcd::Living(cluster) | Etcd::NoQuorum(cluster)) = plane.etcd() else {
             return Self::silent(own);
         };
+        if let Some(why) = elsewhere(own, &cluster) {
+            return Self::Elsewhere(why);
+        }
+        if own.is_left_behind(&cluster) {
+            return Self::Missing(
+                "its etcd has the data that a restore has left behind".to_owned(),
+            );
+        }
         let entry = cluster.members.at(own.peer_address);
         if own.joining.is_some() {
             return Self::Missing("its addition did not finish".to_owned());
         }
         match entry {
-            Some(entry) if own.membership.is_none() && (own.has_data() || !entry.is_started()) => {
+            Some(entry) if own.membership.is_none() && begins_with_cluster(own, entry) => {
                 Self::Founding
             }
             None => Self::Missing("etcd does not list it as a member".to_owned()),
@@ -346,6 +374,28 @@ impl SeatState {
     }
 }
 
+/// Whether a member that is not known as one yet was listed when the cluster was founded. No learner was: its addition did not
+/// finish.
+fn begins_with_cluster(own: &Seat<'_>, entry: &Member) -> bool {
+    own.has_data() || !(entry.is_started() || entry.is_learner)
+}
+
+/// A member that lives at another peer URL than the inventory's: taken for a new one, it would be stopped first.
+fn elsewhere(own: &Seat<'_>, cluster: &Cluster) -> Option<String> {
+    let view = own.etcd.as_ref()?;
+    let member = cluster.members.with_id(view.member_id)?;
+    let is_its = view.cluster_id == cluster.id && !member.is_at(own.peer_address);
+    is_its.then(|| {
+        format!(
+            "{} is etcd member {} at {}, and the inventory has it at {}: a member's peer address is not changed",
+            own.node.name,
+            member.id,
+            member.peer_urls.join(", "),
+            own.peer_url()
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::sample::{CLUSTER, external, list, seated, started, unstarted};
@@ -359,6 +409,7 @@ mod tests {
             SeatState::Stopped(_) => "stopped",
             SeatState::Missing(_) => "missing",
             SeatState::Foreign(_) => "foreign",
+            SeatState::Elsewhere(_) => "elsewhere",
         }
     }
 
@@ -413,6 +464,11 @@ mod tests {
             );
         };
         assert_eq!(third(never_started), "founding");
+        let added_only = |seats: &mut Vec<Seat<'_>>| {
+            seats.iter_mut().rev().take(1).for_each(blank);
+            listing(seats, Some(unstarted(3)));
+        };
+        assert_eq!(third(added_only), "missing");
         let removed = |seats: &mut Vec<Seat<'_>>| {
             seats.iter_mut().rev().take(1).for_each(silent);
             listing(seats, None);

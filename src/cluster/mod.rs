@@ -18,6 +18,7 @@ pub mod candidates;
 pub mod cert;
 pub mod drain;
 pub mod etcd;
+pub mod etcd_former;
 pub mod etcd_member;
 pub mod etcd_pki;
 pub mod etcd_unit;

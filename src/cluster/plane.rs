@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8Path;
 
 use super::ca::Ca;
-use super::etcd::{MemberId, Members, View, quorum};
+use super::etcd::{Member as EtcdMember, MemberId, Members, View, quorum};
 use super::etcd_member::Seats;
 use super::node::NodeObject;
 use super::report::{self, Answer, Has, Report};
@@ -130,7 +130,7 @@ pub struct Cluster {
     pub members: Members,
     /// Those that answered as healthy themselves.
     pub healthy: BTreeSet<MemberId>,
-    /// What its data has left behind when it was restored, see [`super::restore::LEFT_BEHIND`].
+    /// What its data has left behind when it was restored, see [`super::restore::left_behind`].
     pub left: BTreeSet<MemberId>,
 }
 
@@ -265,13 +265,38 @@ impl<'a> Plane<'a> {
         }
     }
 
+    /// What keeps those members of etcd from being healthy voters that the inventory has, in words. Where etcd is stacked all
+    /// count: kubeadm asks every one.
+    #[must_use]
+    pub fn own_troubles(&self) -> Vec<String> {
+        match self.etcd() {
+            Etcd::Living(cluster) => cluster.troubles_of(|member| !self.is_former(member)),
+            Etcd::NoQuorum(_) | Etcd::Silent => self.troubles(),
+        }
+    }
+
+    /// The members of an external etcd that the inventory has not, or not any more.
+    #[must_use]
+    pub fn former_members(&self, cluster: &Cluster) -> Vec<EtcdMember> {
+        let members = cluster.members.0.iter();
+        members
+            .filter(|member| self.is_former(member))
+            .cloned()
+            .collect()
+    }
+
+    fn is_former(&self, member: &EtcdMember) -> bool {
+        let seats = self.external.as_ref();
+        seats.is_some_and(|seats| !seats.places.iter().any(|place| member.is_at(*place)))
+    }
+
     /// What keeps the etcd members of all *other* hosts from being healthy voters: while there is any, this host's member
-    /// must not be stopped.
+    /// must not be stopped. Those that the inventory has no more are not counted, see [`Self::former_members`].
     #[must_use]
     pub fn troubles_beside(&self, host: &str) -> Vec<String> {
         match self.etcd() {
             Etcd::Living(cluster) | Etcd::NoQuorum(cluster) => {
-                cluster.troubles_of(|member| member.name != host)
+                cluster.troubles_of(|member| member.name != host && !self.is_former(member))
             }
             Etcd::Silent if self.places() > 1 => {
                 vec!["no etcd member answers".to_owned()]
@@ -373,8 +398,8 @@ impl Cluster {
         self.troubles_of(|_| true)
     }
 
-    fn troubles_of(&self, counts: impl Fn(&super::etcd::Member) -> bool) -> Vec<String> {
-        let trouble = |member: &super::etcd::Member| {
+    fn troubles_of(&self, counts: impl Fn(&EtcdMember) -> bool) -> Vec<String> {
+        let trouble = |member: &EtcdMember| {
             let label = member.label();
             if !member.is_started() {
                 Some(format!("etcd member {label} has never started"))

@@ -268,7 +268,7 @@ pub struct Report {
     pub etcd_members: Answer,
     /// `/health` of its own etcd: it has a leader and a quorum.
     pub etcd_health: Answer,
-    /// What its etcd's data says of its past.
+    /// What its etcd's data says of its past, see [`super::restore::left_behind`].
     pub etcd_past: Past,
     /// The static pod that its kubelet refuses to run, and why, if its apiserver or etcd does not answer.
     pub refused: Option<String>,

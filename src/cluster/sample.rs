@@ -124,6 +124,10 @@ pub(crate) fn seated(inventory: &Inventory, cluster: u64) -> Plane<'_> {
         external: Some(Seats {
             seats: seats.map(seat).collect(),
             unread: Vec::new(),
+            places: inventory
+                .with_role(Role::Master)
+                .map(|node| node.address)
+                .collect(),
         }),
     }
 }

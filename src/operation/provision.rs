@@ -331,8 +331,23 @@ fn confirm(session: &Session, pending: &[Pending]) -> Result<(), Error> {
         count => format!("{count} changes are needed"),
     };
     eprintln(&wrapped(&format!("{needed}: "), &hosts.join(", ")));
+    for (host, summary, why) in points_of_no_return(pending) {
+        let line = format!("{host}: {summary}: {why}");
+        eprintln(&wrapped("  NO WAY BACK: ", &crate::text::escape(&line)));
+    }
     let question = "Make them? Only `yes` goes on (`quorate plan` shows each): ";
     agree(session, question, "quorate plan")
+}
+
+/// Changes from which there is no way back: host, what, and why.
+fn points_of_no_return(pending: &[Pending]) -> impl Iterator<Item = (&str, &str, &str)> {
+    pending.iter().filter_map(|pending| {
+        let Verdict::Change(change) = &pending.verdict else {
+            return None;
+        };
+        let why = change.no_way_back.as_deref()?;
+        Some((pending.task.host.as_str(), change.summary.as_str(), why))
+    })
 }
 
 fn finish(

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::client::{Client, Figures};
+use crate::external_lost;
 use crate::harness::Lab;
 
 /// The version that Debian 12 has.
@@ -47,6 +48,7 @@ pub fn on_the_masters() {
     let hosts: Vec<String> = MEMBERS.iter().map(host).collect();
     let settings = format!("  peer-network: {}\n{}", peers.network(), mirror(&lab));
     write_etcd(&lab, &settings, &hosts);
+    external_lost::a_founding_killed_at_a_random_moment_is_finished(&lab);
     founded(&lab);
     a_member_whose_peers_are_cut_off_steps_aside(&lab, &peers);
     certificates_near_their_end_are_made_anew_and_nothing_restarts(&lab);
@@ -58,6 +60,7 @@ pub fn on_the_masters() {
     }
     a_backup_is_proved(&lab);
     a_dead_member_is_replaced(&lab, MEMBERS[super::random(MEMBERS.len())]);
+    external_lost::what_is_lost_comes_back(&lab, &MEMBERS);
 }
 
 /// Members on hosts of their own: what the lab booted as workers.
@@ -71,6 +74,16 @@ pub fn on_hosts_of_their_own() {
     write_etcd(&lab, "", &hosts[..3]);
     founded(&lab);
     two_more_members_are_added_as_learners(&lab, rest, &hosts);
+    two_of_five_members_leave(&lab, rest, &hosts);
+    let members: Vec<String> = hosts.iter().take(3).map(|host| name_in(host)).collect();
+    let members: Vec<&str> = members.iter().map(String::as_str).collect();
+    external_lost::blank_machines_become_the_members_again(&lab, &members);
+}
+
+/// The name of a host's line in an inventory.
+fn name_in(line: &str) -> String {
+    let (name, _) = line.split_once(':').expect("a host");
+    name.to_owned()
 }
 
 /// Adds `etcd:` to the lab's inventory.
@@ -98,7 +111,7 @@ fn founded(lab: &Lab) {
     nothing_changes(lab);
 }
 
-fn nothing_changes(lab: &Lab) {
+pub fn nothing_changes(lab: &Lab) {
     let summary = lab.json(&["provision"]);
     println!("lab: a provision that changes nothing: {summary}");
     assert_eq!(summary["changed"], 0);
@@ -115,7 +128,7 @@ fn under_the_client(lab: &Lab, what: &str, does: impl FnOnce()) -> Figures {
     figures
 }
 
-fn is_whole(status: &Value) -> bool {
+pub fn is_whole(status: &Value) -> bool {
     has_members(status, MEMBERS.len())
 }
 
@@ -133,7 +146,7 @@ fn members(status: &Value) -> impl Iterator<Item = &Value> {
     status["etcd"].as_array().into_iter().flatten()
 }
 
-fn leader(status: &Value) -> String {
+pub fn leader(status: &Value) -> String {
     name_of(status, |etcd| etcd["is_leader"] == true)
 }
 
@@ -370,6 +383,28 @@ fn two_more_members_are_added_as_learners(lab: &Lab, rest: &str, hosts: &[String
     });
     lab.wait("five members", CLUSTER, |status| has_members(status, 5));
     nothing_changes(lab);
+}
+
+/// The leader may be among those that leave. Their etcd ends by itself.
+fn two_of_five_members_leave(lab: &Lab, rest: &str, hosts: &[String]) {
+    println!("lab: {} leads", leader(&lab.status()));
+    std::fs::write(lab.inventory(), rest).expect("written");
+    write_etcd(lab, "", &hosts[..3]);
+    let plan = lab.must(&["plan"]);
+    assert!(plan.contains("NO WAY BACK"), "{plan}");
+    under_the_client(lab, "five members made three", || {
+        lab.must(&["provision", "--yes"]);
+    });
+    lab.wait("three members", CLUSTER, is_whole);
+    nothing_changes(lab);
+    for host in &hosts[3..] {
+        let name = name_in(host);
+        let words = ["lab", "ssh", "--name", lab.name(), &name];
+        let ask = ["sudo", "systemctl", "is-active", "etcd"];
+        let said = lab.quorate(&[&words[..], &ask[..]].concat());
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert_eq!(said.trim(), "inactive", "etcd of {name}");
+    }
 }
 
 /// A second bridge with a cable to some hosts, which is their `eth1`. It carries the lab's mark, so that `lab down` takes it

@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 use serde_json::Value;
 
 /// Time between two questions about the cluster's state.
-const POLL: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_secs(2);
 
 /// Where a run that is not waited for says what it says.
 const STARTED: &str = "started.stderr";
@@ -200,7 +200,7 @@ impl Lab {
         self.must(&["exec", "--on", host, "--", line])
     }
 
-    /// Waits for a condition on the cluster's state. It is asked for once a second: the asking costs the same processors on
+    /// Waits for a condition on the cluster's state. It is asked for every two seconds: the asking costs the same processors on
     /// which the cluster runs and is measured.
     pub fn wait(
         &self,

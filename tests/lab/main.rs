@@ -14,6 +14,7 @@
 mod backup;
 mod client;
 mod external;
+mod external_lost;
 mod harness;
 mod record;
 mod recover;

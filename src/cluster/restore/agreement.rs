@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::Runner;
 use crate::cluster::etcd::MemberId;
 use crate::host::command::Script;
 
@@ -34,13 +35,19 @@ pub enum Agreement {
     Differs(String),
 }
 
-/// Asks all members from one master what they hold at a revision.
+/// Asks all members from the host of one what they hold at a revision.
 #[must_use]
-pub fn script(revision: u64) -> Script {
-    let body = concat!(
-        include_str!("../snapshot/image.sh"),
-        include_str!("agreement.sh")
-    );
+pub fn script(revision: u64, runner: Runner) -> Script {
+    let body = match runner {
+        Runner::Kubelet => concat!(
+            include_str!("../snapshot/image.sh"),
+            include_str!("agreement.sh")
+        ),
+        Runner::Systemd => concat!(
+            include_str!("../snapshot/external.sh"),
+            include_str!("agreement.sh")
+        ),
+    };
     Script::new("etcd-agreement", body).arg(revision.to_string())
 }
 

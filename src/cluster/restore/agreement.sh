@@ -1,6 +1,5 @@
 # What each member of the etcd of this host holds at revision $1, asked of all of them from here.
 revision=$1
-pki=/etc/kubernetes/pki/etcd
 export revision pki
 unshare --mount sh -euc '
 mount --bind $pki $root$pki

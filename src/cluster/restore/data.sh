@@ -1,7 +1,13 @@
 # Makes this member's data beside etcd's, and gives it its name when it is whole: from the snapshot, or (way
 # `force-new-cluster`) from a copy of its own old data, as a cluster of one.
-d=/var/lib/quorate/restore etcd=/var/lib/etcd
+d=/var/lib/quorate/restore
 setting() { sed -n "s/^$1 //p" $d/settings; }
+etcd=$(setting data)
+etcd=${etcd:-/var/lib/etcd}
+# systemd runs etcd as a user of its own, who owns its data.
+owner=root
+[ "$(setting runner)" != systemd ] || owner=etcd
+install -d -o $owner -g $owner -m 700 $etcd
 from_snapshot() {
     arrived=$(sha256sum $d/snapshot.db)
     if [ "${arrived%% *}" != "$(setting sha256)" ]; then
@@ -52,10 +58,10 @@ if [ ! -d $etcd/member ]; then
     [ ! -e $old ] || before=$(cat $old)
     echo made=$(date +%s) $(setting left-behind) ${before:-} >$etcd/quorate-new/member/quorate-left-behind
     chmod 700 $etcd/quorate-new/member
+    chown -R $owner:$owner $etcd/quorate-new/member
     sync
     mv -T $etcd/quorate-new/member $etcd/member
     rm -rf $etcd/quorate-new
 fi
-chmod 700 $etcd
 : >$d/restored
 sync $etcd $d

@@ -1,19 +1,22 @@
-//! How far a restore of etcd has come on a master, and the scripts that bring it further.
+//! How far a restore of etcd has come on a host, and the scripts that bring it further.
 //!
-//! What a restore is made of lies in `/var/lib/quorate/restore` of each master: the snapshot, the settings (which backup,
-//! which members, which token) and one mark per stage reached. So any run, and any operator's computer, can go on with it
-//! or go back. Old data stays beside the new, as `/var/lib/etcd/quorate-old-<token>`.
+//! What a restore is made of lies in `/var/lib/quorate/restore` of each master, and of each member of an external etcd: the
+//! snapshot, the settings (which backup, which members, which token) and one mark per stage reached. So any run, and any
+//! operator's computer, can go on with it or go back. Old data stays beside the new, as `quorate-old-<token>` in etcd's data
+//! directory.
 
 pub mod agreement;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
+use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::etcd::MemberId;
 use crate::host::command::Script;
+use crate::inventory::EtcdTopology;
 
 /// The directory of a restore on a master.
 pub const DIRECTORY: &str = "/var/lib/quorate/restore";
@@ -25,12 +28,16 @@ pub const SNAPSHOT: &str = "/var/lib/quorate/restore/snapshot.db";
 pub const SETTINGS: &str = "/var/lib/quorate/restore/settings";
 
 /// A file beside etcd's own in the data that a restore makes, so that it goes where the data goes: a [`Past`], when it was
-/// made and the ids of what the data has left behind. After a restore of a snapshot that is the cluster's id before, since the restored one has another; after
+/// made and the ids of what it has left behind. `data`: etcd's data directory. After a restore of a snapshot that is the
+/// cluster's id before, since the restored one has another; after
 /// `--force-new-cluster`, which keeps it, the ids of the members that were given up. None of them can ever be right again: a
 /// member that joins later gets an id of its own.
-pub const LEFT_BEHIND: &str = "/var/lib/etcd/member/quorate-left-behind";
+#[must_use]
+pub fn left_behind(data: &Utf8Path) -> Utf8PathBuf {
+    data.join("member/quorate-left-behind")
+}
 
-/// What restored data says of its past: the line in [`LEFT_BEHIND`].
+/// What restored data says of its past: the line in [`left_behind`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
     /// When it was made, in seconds since the epoch by its host's clock; `None`: by no restore, or by an older quorate's.
@@ -64,13 +71,14 @@ impl fmt::Display for Past {
     }
 }
 
-/// The stages, in order. A stage begins on any master only when the one before has ended on all.
+/// The stages, in order. A stage begins on any host only when the one before has ended on all.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// The static pods of the control plane are gone, their manifests out of kubelet's sight.
+    /// The static pods of the control plane are gone, their manifests out of kubelet's sight, and so is an etcd that systemd
+    /// runs, which no boot starts any more.
     Stopped,
     /// etcd's data is out of its sight.
     Aside,
@@ -107,22 +115,54 @@ impl Stage {
             Self::Finished => "finished",
         }
     }
-
-    /// Whether a master that is not to be a member of the restored etcd goes through it: such a one only stops, and joins
-    /// again afterwards.
-    #[must_use]
-    pub fn is_for_bystanders(self) -> bool {
-        self <= Self::Aside || self == Self::Finished
-    }
 }
 
-/// What a restore does with a master.
+/// What a restore does with the etcd of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// It gets the data.
     Member,
     /// It stops, and joins again afterwards.
     Bystander,
+    /// There is none: a master whose etcd is elsewhere.
+    Client,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Bystander => "bystander",
+            Self::Client => "client",
+        }
+    }
+}
+
+/// Who runs etcd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runner {
+    /// kubelet, as a static pod of a master.
+    Kubelet,
+    /// systemd: etcd is a cluster of its own.
+    Systemd,
+}
+
+impl Runner {
+    /// Who does according to the inventory.
+    #[must_use]
+    pub fn of(topology: &EtcdTopology) -> Self {
+        match topology {
+            EtcdTopology::Stacked => Self::Kubelet,
+            EtcdTopology::External(_) => Self::Systemd,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kubelet => "kubelet",
+            Self::Systemd => "systemd",
+        }
+    }
 }
 
 /// What a member's new data is made from.
@@ -134,15 +174,21 @@ pub enum Way {
     ForceNewCluster,
 }
 
-/// What a restore of one master is told.
+/// What a restore of one host is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The backup's id, or what the snapshot is of.
     pub id: String,
     /// What tells this restore from any other, in etcd too.
     pub token: String,
-    /// What becomes of this master.
+    /// What becomes of its etcd.
     pub part: Part,
+    /// Who runs etcd.
+    pub runner: Runner,
+    /// Whether it is a master.
+    pub has_control_plane: bool,
+    /// Where etcd's data is.
+    pub data: Utf8PathBuf,
     /// What its data is made from.
     pub way: Way,
     /// Its etcd's name.
@@ -163,18 +209,18 @@ impl Settings {
     /// As the file on the host has them.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let part = match self.part {
-            Part::Member => "member",
-            Part::Bystander => "bystander",
-        };
         let way = match self.way {
             Way::Snapshot => "snapshot",
             Way::ForceNewCluster => "force-new-cluster",
         };
+        let control_plane = if self.has_control_plane { "yes" } else { "no" };
         format!(
-            "id {}\ntoken {}\nrole {part}\nway {way}\nname {}\naddress {}\npeer-url {}\ninitial-cluster {}\nsha256 {}\nleft-behind {}\n",
+            "id {}\ntoken {}\nrole {}\nrunner {}\ncontrol-plane {control_plane}\ndata {}\nway {way}\nname {}\naddress {}\npeer-url {}\ninitial-cluster {}\nsha256 {}\nleft-behind {}\n",
             self.id,
             self.token,
+            self.part.name(),
+            self.runner.name(),
+            self.data,
             self.name,
             self.address,
             self.peer_url,
@@ -198,8 +244,17 @@ impl Settings {
             part: match value("role")?.as_str() {
                 "member" => Part::Member,
                 "bystander" => Part::Bystander,
+                "client" => Part::Client,
                 _ => return None,
             },
+            // A restore that an older quorate began is of stacked etcd.
+            runner: match value("runner").as_deref() {
+                None | Some("kubelet") => Runner::Kubelet,
+                Some("systemd") => Runner::Systemd,
+                Some(_) => return None,
+            },
+            has_control_plane: value("control-plane").is_none_or(|it| it == "yes"),
+            data: value("data").map_or_else(|| "/var/lib/etcd".into(), Utf8PathBuf::from),
             way: match value("way").as_deref() {
                 // A restore that an older quorate began says nothing of it, nor of what is left behind.
                 None | Some("snapshot") => Way::Snapshot,
@@ -214,9 +269,25 @@ impl Settings {
             left_behind: MemberId::all_in(&value("left-behind").unwrap_or_default()),
         })
     }
+
+    /// Whether the host goes through that stage.
+    ///
+    /// What is to join again afterwards only stops: its etcd, and where kubelet runs that the control plane with it.
+    #[must_use]
+    pub fn goes_through(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Stopped | Stage::Finished => true,
+            Stage::Aside => self.part != Part::Client,
+            Stage::Restored | Stage::Etcd => self.part == Part::Member,
+            Stage::Apiserver => {
+                let has_etcd_elsewhere = self.runner == Runner::Systemd;
+                self.has_control_plane && (has_etcd_elsewhere || self.part == Part::Member)
+            }
+        }
+    }
 }
 
-/// How far a master is.
+/// How far a host is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Progress {
     /// What it was told; `None`: there is no restore on it.
@@ -229,8 +300,11 @@ pub struct Progress {
     pub is_rebuilt: bool,
     /// Bytes of the snapshot that lies there.
     pub snapshot: Option<u64>,
-    /// The image of etcd that its manifest names, in place or parked; `None`: it has none.
+    /// The image of etcd that its manifest names, in place or parked, or `etcd:` and the version that systemd runs; `None`: it
+    /// has none.
     pub image: Option<String>,
+    /// Whether it has an apiserver's manifest, in place or parked, and none of etcd.
+    pub has_apiserver_only: bool,
 }
 
 impl Progress {
@@ -253,6 +327,7 @@ impl Progress {
             is_rebuilt: marks.contains(&"rebuilt"),
             snapshot: lines("snapshot").next().and_then(|size| size.parse().ok()),
             image: lines("image").next().map(str::to_owned),
+            has_apiserver_only: lines("has").any(|what| what == "apiserver-only"),
         }
     }
 
@@ -270,38 +345,49 @@ impl Progress {
             .is_some_and(|settings| settings.part == Part::Member)
     }
 
-    /// Whether that stage is reached here, or is none for this master.
+    /// Whether it has an apiserver that serves when the restore has ended.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        let settings = self.settings.as_ref();
+        settings.is_some_and(|settings| settings.goes_through(Stage::Apiserver))
+    }
+
+    /// Whether that stage is reached here, or is none for this host.
     #[must_use]
     pub fn is_past(&self, stage: Stage) -> bool {
-        let is_bystander = self
-            .settings
-            .as_ref()
-            .is_some_and(|settings| settings.part == Part::Bystander);
-        self.reached >= Some(stage) || (is_bystander && !stage.is_for_bystanders())
+        let settings = self.settings.as_ref();
+        self.reached >= Some(stage) || settings.is_some_and(|it| !it.goes_through(stage))
     }
 }
 
-/// Reads how far a master is; changes nothing.
+/// Reads how far a host is; changes nothing.
 #[must_use]
 pub fn state_script() -> Script {
     Script::new("restore-state", include_str!("state.sh"))
 }
 
-/// Brings a master to a stage.
+/// Brings a host to a stage.
 #[must_use]
-pub fn stage_script(stage: Stage) -> Script {
+pub fn stage_script(stage: Stage, runner: Runner) -> Script {
     if stage == Stage::Restored {
-        let body = concat!(
-            include_str!("../snapshot/image.sh"),
-            include_str!("../snapshot/scratch.sh"),
-            include_str!("data.sh")
-        );
+        let body = match runner {
+            Runner::Kubelet => concat!(
+                include_str!("../snapshot/image.sh"),
+                include_str!("../snapshot/scratch.sh"),
+                include_str!("data.sh")
+            ),
+            Runner::Systemd => concat!(
+                include_str!("../snapshot/external.sh"),
+                include_str!("../snapshot/scratch.sh"),
+                include_str!("data.sh")
+            ),
+        };
         return Script::new("restore-data", body);
     }
     Script::new("restore-stage", include_str!("stage.sh")).arg(stage.name())
 }
 
-/// A step back: `abort-stop`, `abort-data`, `abort-start`, each on all masters before the next begins.
+/// A step back: `abort-stop`, `abort-data`, `abort-start`, each on all hosts before the next begins.
 #[must_use]
 pub fn abort_script(step: &'static str) -> Script {
     Script::new("restore-stage", include_str!("stage.sh")).arg(step)
@@ -316,6 +402,9 @@ mod tests {
             id: "20261121t133000z-1f3a".to_owned(),
             token: "restore-1".to_owned(),
             part,
+            runner: Runner::Kubelet,
+            has_control_plane: true,
+            data: "/var/lib/etcd".into(),
             way: Way::Snapshot,
             name: "master1".to_owned(),
             address: "10.1.1.101".to_owned(),
@@ -336,10 +425,11 @@ mod tests {
 
     #[test]
     fn settings_read_back_and_lack_nothing() {
-        for part in [Part::Member, Part::Bystander] {
+        let newer = ["way", "left-behind", "runner", "control-plane", "data"];
+        for part in [Part::Member, Part::Bystander, Part::Client] {
             let text = settings(part).to_text();
             assert_eq!(Settings::parse(&text), Some(settings(part)));
-            let needed = |line: &&str| !line.starts_with("way") && !line.starts_with("left-behind");
+            let needed = |line: &&str| !newer.iter().any(|word| line.starts_with(word));
             for line in text.lines().filter(needed) {
                 assert_eq!(
                     Settings::parse(&text.replace(line, "")),
@@ -390,5 +480,31 @@ mod tests {
             "it must not look under way for ever"
         );
         assert!(!state(Part::Bystander, &["aside", "finished"]).is_under_way());
+    }
+
+    /// The stages of a host whose etcd systemd runs.
+    fn stages(part: Part, has_control_plane: bool) -> Vec<&'static str> {
+        let settings = Settings {
+            runner: Runner::Systemd,
+            has_control_plane,
+            data: "/data/etcd".into(),
+            ..settings(part)
+        };
+        assert_eq!(Settings::parse(&settings.to_text()), Some(settings.clone()));
+        let stages = Stage::ALL.into_iter();
+        let stages = stages.filter(|stage| settings.goes_through(*stage));
+        stages.map(Stage::name).collect()
+    }
+
+    #[test]
+    fn where_systemd_runs_etcd_each_host_goes_through_what_it_has() {
+        let (data, api) = (["aside", "restored", "etcd"], "apiserver");
+        let all = [&["stopped"], &data[..], &[api, "finished"]].concat();
+        assert_eq!(stages(Part::Member, true), all);
+        let etcd_alone = [&["stopped"], &data[..], &["finished"]].concat();
+        assert_eq!(stages(Part::Member, false), etcd_alone);
+        assert_eq!(stages(Part::Client, true), ["stopped", api, "finished"]);
+        let joins_again = ["stopped", "aside", api, "finished"];
+        assert_eq!(stages(Part::Bystander, true), joins_again);
     }
 }

@@ -52,6 +52,13 @@ pub struct Member {
     pub is_learner: bool,
 }
 
+impl Member {
+    /// How clients reach it.
+    pub(super) fn client_url(&self) -> String {
+        self.peer_url.replace(":2380", ":2379")
+    }
+}
+
 /// What a data directory holds: which founding (they are numbered), which member.
 pub type Data = (usize, u64);
 
@@ -356,18 +363,24 @@ impl World {
         version.map_or(VERSION.to_owned(), |version| version.to_string())
     }
 
-    /// `maintenance/status`, as the gateway writes it.
-    pub(super) fn etcd_status(&self, (cluster, member): Data) -> Option<String> {
+    /// Who leads a cluster that has a quorum: who was asked to last, else the first that may.
+    pub(super) fn leader(&self, cluster: usize) -> Option<u64> {
         let state = self.etcd.get(cluster)?;
         let may_lead = |member: &&Member| !member.is_learner && self.is_running(cluster, member.id);
         let mut members = state.members.iter().filter(may_lead);
-        let leader = members
+        let asked = members
             .clone()
-            .find(|member| Some(member.id) == state.leader)
-            .or_else(|| members.next());
-        let leader = leader
+            .find(|member| Some(member.id) == state.leader);
+        let leader = asked.or_else(|| members.next());
+        leader
             .filter(|_| self.has_quorum(cluster))
-            .map_or(0, |member| member.id);
+            .map(|member| member.id)
+    }
+
+    /// `maintenance/status`, as the gateway writes it.
+    pub(super) fn etcd_status(&self, (cluster, member): Data) -> Option<String> {
+        let state = self.etcd.get(cluster)?;
+        let leader = self.leader(cluster).unwrap_or_default();
         let header = json!({ "cluster_id": state.id.to_string(), "member_id": member.to_string(),
             "revision": state.revision.to_string() });
         Some(
@@ -383,7 +396,7 @@ impl World {
             let mut json = json!({ "ID": member.id.to_string(), "peerURLs": [member.peer_url] });
             if !member.name.is_empty() {
                 json["name"] = json!(member.name);
-                json["clientURLs"] = json!([member.peer_url.replace(":2380", ":2379")]);
+                json["clientURLs"] = json!([member.client_url()]);
             }
             if member.is_learner {
                 json["isLearner"] = json!(true);

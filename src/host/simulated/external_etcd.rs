@@ -154,6 +154,38 @@ impl World {
         live.add_learner(id, url)
     }
 
+    /// The member that answers at a client URL.
+    fn answering_at(&self, url: &str) -> Option<Data> {
+        let mut machines = self.machines.values();
+        machines.find_map(|machine| {
+            let (cluster, id) = self.serving(machine)?;
+            let members = &self.etcd.get(cluster)?.members;
+            let own = members.iter().find(|member| member.id == id)?;
+            (own.client_url() == url).then_some((cluster, id))
+        })
+    }
+
+    /// Of these client URLs those at which a member with a quorum answers.
+    fn healthy_of(&self, urls: &[String]) -> String {
+        let is_healthy = |url: &&String| {
+            let found = self.answering_at(url);
+            found.is_some_and(|(cluster, _)| self.has_quorum(cluster))
+        };
+        let healthy = urls.iter().filter(is_healthy);
+        healthy.map(|url| format!("healthy {url}\n")).collect()
+    }
+
+    /// `maintenance/transfer-leadership`, asked of the etcd at a client URL, which must lead.
+    fn lead_at(&mut self, url: &str, successor: u64) -> Result<(), String> {
+        let (cluster, own) = self.answering_at(url).ok_or("connection refused")?;
+        if self.leader(cluster) != Some(own) {
+            return Err("etcdserver: not leader".to_owned());
+        }
+        let state = self.etcd.get_mut(cluster).ok_or("connection refused")?;
+        state.leader = Some(successor);
+        Ok(())
+    }
+
     /// Whether a member runs for long enough to have what the leader has.
     fn is_in_sync(&self, cluster: usize, id: u64) -> bool {
         let is_its = |machine: &&Machine| self.running(machine) == Some((cluster, id));
@@ -191,6 +223,9 @@ pub(super) fn report(world: &mut World, host: &str) -> Report {
     };
     if machine.files.has(CONFIG) && machine.files.has(&data_path(&machine)) {
         report.has.insert(Has::EtcdData);
+    }
+    if let Some(data) = setting(&machine, "data-dir:") {
+        report.etcd_past = super::report::past(&machine, &data);
     }
     if !machine.packages.contains_key("curl") {
         report.has.insert(Has::NoCurl);
@@ -249,6 +284,11 @@ pub(super) fn run(world: &mut World, host: &str, script: &Script, stdin: &[u8]) 
         "etcd-clear" => clear(world, host),
         "etcd-member-add" => answered(world.add_learner(host, &argument(0))),
         "etcd-member-promote" => answered(world.promote_learner(host, id())),
+        "etcd-members-health" => {
+            let urls = script.arguments.get(1..).unwrap_or_default();
+            (0, world.healthy_of(urls), String::new())
+        }
+        "etcd-transfer-leadership-at" => answered(world.lead_at(&argument(2), id())),
         _ => return None,
     })
 }

@@ -1,5 +1,7 @@
 //! What a master or worker says of itself, and what its apiserver answers who asks there.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::etcd::DATA;
@@ -8,11 +10,17 @@ use super::pods::node_path;
 use super::scripts::Ended;
 use super::world::World;
 use crate::cluster::report::{Answer, Has, Report};
-use crate::cluster::restore::{LEFT_BEHIND, Past};
+use crate::cluster::restore::{Past, left_behind};
 
 /// The body of an answer, on one line.
 pub(super) fn answer((code, body): (u16, String)) -> Answer {
     Answer::Http(code, body.replace('\n', ""))
+}
+
+/// What the data in that directory says of its past.
+pub(super) fn past(machine: &Machine, data: &str) -> Past {
+    let path = left_behind(data.into());
+    Past::parse(machine.files.text(path.as_str()).unwrap_or_default())
 }
 
 pub(super) fn report(world: &mut World, host: &str) -> Report {
@@ -24,7 +32,7 @@ pub(super) fn report(world: &mut World, host: &str) -> Report {
         machine_id: machine.machine_id.clone(),
         readyz: readyz(world, &machine),
         node: own_node(world, &machine),
-        etcd_past: Past::parse(machine.files.text(LEFT_BEHIND).unwrap_or_default()),
+        etcd_past: past(&machine, "/var/lib/etcd"),
         ..Report::default()
     };
     let can_ask = [
@@ -58,7 +66,7 @@ pub(super) fn answers_of_etcd(world: &World, machine: &Machine, report: &mut Rep
     }
 }
 
-fn traces(machine: &Machine) -> std::collections::BTreeSet<Has> {
+fn traces(machine: &Machine) -> BTreeSet<Has> {
     let traces = [
         (Has::KubeletConf, "/etc/kubernetes/kubelet.conf"),
         (Has::BootstrapConf, "/etc/kubernetes/bootstrap-kubelet.conf"),
@@ -77,7 +85,7 @@ fn traces(machine: &Machine) -> std::collections::BTreeSet<Has> {
     let there = traces
         .into_iter()
         .filter(|(_, path)| machine.files.has(path));
-    let mut has: std::collections::BTreeSet<Has> = there.map(|(has, _)| has).collect();
+    let mut has: BTreeSet<Has> = there.map(|(has, _)| has).collect();
     if has.contains(&Has::ApiserverManifest) && super::external_etcd::is_external(machine) {
         has.insert(Has::ExternalEtcd);
     }

@@ -1,17 +1,20 @@
-//! A restore on a master: what `restore/*.sh` do, stage by stage, and the way back.
+//! A restore on a host: what `restore/*.sh` do, stage by stage, and the way back.
 
-use super::etcd::{DATA, data};
+use super::etcd::data;
 use super::jobs::{End, Step, Work};
 use super::kubeadm::MANIFESTS;
 use super::machine::Machine;
 use super::scripts::Ended;
 use super::snapshot::{agreement, files_of, image};
 use super::world::World;
-use crate::cluster::restore::{DIRECTORY, LEFT_BEHIND, Past, SETTINGS, SNAPSHOT, Settings, Stage};
+use crate::cluster::etcd::MEMBERSHIP;
+use crate::cluster::etcd_member::UNIT;
+use crate::cluster::etcd_unit::snapshot_file;
+use crate::cluster::restore::{
+    DIRECTORY, Part, Past, Runner, SETTINGS, SNAPSHOT, Settings, Stage, left_behind,
+};
 use crate::host::command::Script;
 
-const MEMBER: &str = "/var/lib/etcd/member";
-const NEW: &str = "/var/lib/etcd/quorate-new";
 const PODS: [&str; 4] = [
     "etcd",
     "kube-apiserver",
@@ -20,11 +23,13 @@ const PODS: [&str; 4] = [
 ];
 
 /// What `restore-unpack` leaves as it is.
-const KEPT: [&str; 4] = [
+const KEPT: [&str; 6] = [
     "/etc/machine-id",
     "/etc/containerd/",
     "/etc/kubernetes/quorate/joining",
     "/etc/kubernetes/quorate/founding",
+    "/etc/etcd/joining",
+    "/etc/etcd/founding",
 ];
 
 /// The steps of a stage, or of one back.
@@ -47,7 +52,9 @@ pub(super) fn steps(script: &Script) -> Option<Vec<Step>> {
             world.machine(&work.host).files.remove(SNAPSHOT);
             mark(world, work, "finished")
         }],
-        ("restore-stage", "abort-stop") => vec![|world, work| mark(world, work, "abort"), park],
+        ("restore-stage", "abort-stop") => {
+            vec![give_up, |world, work| mark(world, work, "abort"), park]
+        }
         ("restore-stage", "abort-data") => vec![put_back],
         ("restore-stage", "abort-start") => vec![start_all, etcd_serves, api_serves, put_away],
         _ => return None,
@@ -64,10 +71,7 @@ pub(super) fn run(world: &mut World, host: &str, script: &Script) -> Option<Ende
             clear(world.machine(host), now);
             done
         }
-        "restore-unpack" => {
-            unpack(world, host, script.argument(0));
-            done
-        }
+        "restore-unpack" => unpack(world, host, script),
         // The door waits.
         "restore-wait" => done,
         "etcd-agreement" => match agreement(world, host) {
@@ -96,10 +100,31 @@ pub(super) fn state(machine: &Machine) -> String {
     if let Some(file) = machine.files.get(SNAPSHOT) {
         text.push_str(&format!("snapshot {}\n", file.content.len()));
     }
-    if let Some(image) = image(machine) {
+    let stacked = image(machine);
+    let of_unit = machine.files.has(MEMBERSHIP);
+    let of_unit = of_unit.then(|| format!("etcd:{}", super::etcd::VERSION));
+    if let Some(image) = stacked.clone().or(of_unit) {
         text.push_str(&format!("image {image}\n"));
     }
+    let places = [MANIFESTS.to_owned(), format!("{DIRECTORY}/manifests")];
+    let has_apiserver = |place: &String| {
+        let manifest = format!("{place}/kube-apiserver.yaml");
+        machine.files.has(&manifest)
+    };
+    if stacked.is_none() && places.iter().any(has_apiserver) {
+        text.push_str("has apiserver-only\n");
+    }
     text
+}
+
+/// Where a host's etcd has its data, and new data until that is whole.
+fn places(settings: &Settings) -> [String; 2] {
+    ["member", "quorate-new"].map(|name| settings.data.join(name).into_string())
+}
+
+/// Whether systemd runs a member on the host.
+fn has_unit(settings: &Settings) -> bool {
+    settings.runner == Runner::Systemd && settings.part != Part::Client
 }
 
 fn settings(machine: &Machine) -> Option<Settings> {
@@ -123,14 +148,24 @@ fn clear(machine: &mut Machine, now: u64) {
 }
 
 /// The files of a blank machine, its manifests out of kubelet's sight.
-fn unpack(world: &mut World, host: &str, tar: &str) {
+fn unpack(world: &mut World, host: &str, script: &Script) -> Ended {
     let now = world.now;
     let machine = world.machine(host);
     machine
         .files
         .put(format!("{DIRECTORY}/rebuilt"), "", 0o644, now);
-    let tar = machine.files.remove(tar).map(|file| file.content);
-    for (path, file) in files_of(&tar.unwrap_or_default(), now) {
+    let tar = machine.files.remove(script.argument(0));
+    let tar = tar.map(|file| file.content);
+    let files = files_of(&tar.unwrap_or_default(), now);
+    let needed = script.arguments.iter().skip(2);
+    for path in needed {
+        if !files.contains_key(&format!("/{path}")) {
+            let why = format!("the backup has no {path} of this host");
+            return (1, String::new(), why);
+        }
+    }
+    let is_master = files.keys().any(|path| path.starts_with(MANIFESTS));
+    for (path, file) in files {
         if KEPT.iter().any(|kept| path.starts_with(kept)) {
             continue;
         }
@@ -139,8 +174,11 @@ fn unpack(world: &mut World, host: &str, tar: &str) {
             .map(|name| format!("{DIRECTORY}/manifests{name}"));
         machine.files.insert(parked.unwrap_or(path), file);
     }
-    let _ = world.systemctl(host, "enable", "kubelet", now);
-    let _ = world.systemctl(host, "restart", "kubelet", now);
+    if is_master {
+        let _ = world.systemctl(host, "enable", "kubelet", now);
+        let _ = world.systemctl(host, "restart", "kubelet", now);
+    }
+    (0, String::new(), String::new())
 }
 
 /// How many of six probes of etcd's ports find somebody there.
@@ -171,8 +209,30 @@ fn give_up(world: &mut World, work: &Work) -> End {
     End::Done
 }
 
+/// Not even a boot may start it before its data is there.
+fn stop_etcd(world: &mut World, work: &Work) {
+    let now = world.now;
+    if settings(world.machine(&work.host)).is_some_and(|it| has_unit(&it)) {
+        for unit in ["etcd-watch", UNIT] {
+            for verb in ["disable", "stop"] {
+                let _ = world.systemctl(&work.host, verb, unit, now);
+            }
+        }
+    }
+}
+
+fn start_watch(world: &mut World, work: &Work) {
+    let now = world.now;
+    if settings(world.machine(&work.host)).is_some_and(|it| has_unit(&it)) {
+        for verb in ["enable", "start"] {
+            let _ = world.systemctl(&work.host, verb, "etcd-watch", now);
+        }
+    }
+}
+
 fn park(world: &mut World, work: &Work) -> End {
     let now = world.now;
+    stop_etcd(world, work);
     let files = &mut world.machine(&work.host).files;
     for pod in PODS {
         files.rename(
@@ -181,7 +241,9 @@ fn park(world: &mut World, work: &Work) -> End {
         );
     }
     // A blank machine has none, and nothing to stop.
-    let _ = world.systemctl(&work.host, "start", "kubelet", now);
+    if settings(world.machine(&work.host)).is_some_and(|it| it.has_control_plane) {
+        let _ = world.systemctl(&work.host, "start", "kubelet", now);
+    }
     End::Done
 }
 
@@ -192,8 +254,8 @@ fn back(world: &mut World, work: &Work, pod: &str) {
     );
 }
 
-fn old(token: &str) -> String {
-    format!("/var/lib/etcd/quorate-old-{token}")
+fn old(settings: &Settings) -> String {
+    format!("{}/quorate-old-{}", settings.data, settings.token)
 }
 
 /// `mv -T`, which does not go over a directory that holds something.
@@ -208,20 +270,22 @@ fn rename(machine: &mut Machine, from: &str, to: &str) -> End {
 }
 
 fn aside(world: &mut World, work: &Work) -> End {
+    stop_etcd(world, work);
     let machine = world.machine(&work.host);
     let Some(settings) = settings(machine) else {
         return End::Fails("there is no restore on this host".to_owned());
     };
-    if !machine.files.has(MEMBER) {
+    let [member, _] = places(&settings);
+    if !machine.files.has(&member) {
         return End::Done;
     }
-    if settings.part == crate::cluster::restore::Part::Member {
-        return rename(machine, MEMBER, &old(&settings.token));
+    if settings.part == Part::Member || has_unit(&settings) {
+        return rename(machine, &member, &old(&settings));
     }
     machine.files.remove_below(&format!("{DIRECTORY}/old"));
     machine
         .files
-        .move_below(MEMBER, &format!("{DIRECTORY}/old"));
+        .move_below(&member, &format!("{DIRECTORY}/old"));
     End::Done
 }
 
@@ -241,12 +305,15 @@ fn check(world: &mut World, work: &Work) -> End {
 /// This member's data, beside etcd's.
 fn make(world: &mut World, work: &Work) -> End {
     let machine = world.machine(&work.host);
-    if machine.files.has(MEMBER) {
+    let Some(settings) = settings(machine) else {
+        return End::Fails("there is no restore on this host".to_owned());
+    };
+    let [own, new] = places(&settings);
+    if machine.files.has(&own) {
         return End::Done;
     }
-    machine.files.remove_below(NEW);
-    let settings = settings(machine);
-    let (Some(settings), Some(saved)) = (settings, world.saved_in(&work.host, SNAPSHOT)) else {
+    machine.files.remove_below(&new);
+    let Some(saved) = world.saved_in(&work.host, SNAPSHOT) else {
         return End::Fails("snapshot file integrity check failed".to_owned());
     };
     let (cluster, member) = world.found_of_snapshot(&settings, saved);
@@ -260,31 +327,49 @@ fn make(world: &mut World, work: &Work) -> End {
             work.host
         ));
     }
-    let path = |path: &str| path.replace(MEMBER, &format!("{NEW}/member"));
-    world.put(work, &path(DATA), format!("{cluster} {member}"), 0o600);
+    let path = |path: camino::Utf8PathBuf| path.as_str().replace(&own, &format!("{new}/member"));
+    let data = path(snapshot_file(&settings.data));
+    world.put(work, &data, format!("{cluster} {member}"), 0o600);
     let past = Past {
         made: Some(world.clock_of(&work.host)),
         left: settings.left_behind,
     };
-    world.put(work, &path(LEFT_BEHIND), past.to_string(), 0o644);
+    let past_file = path(left_behind(&settings.data));
+    world.put(work, &past_file, past.to_string(), 0o644);
     End::Done
 }
 
 /// It gets its name when it is whole.
 fn name(world: &mut World, work: &Work) -> End {
     let machine = world.machine(&work.host);
-    if machine.files.has(MEMBER) {
+    let Some(settings) = settings(machine) else {
+        return End::Fails("there is no restore on this host".to_owned());
+    };
+    let [member, new] = places(&settings);
+    if machine.files.has(&member) {
         return End::Done;
     }
-    rename(machine, &format!("{NEW}/member"), MEMBER)
+    rename(machine, &format!("{new}/member"), &member)
 }
 
 fn start_etcd(world: &mut World, work: &Work) -> End {
-    back(world, work, "etcd");
+    let now = world.now;
+    if settings(world.machine(&work.host)).is_some_and(|it| has_unit(&it)) {
+        for verb in ["enable", "start"] {
+            if let Err(why) = world.systemctl(&work.host, verb, UNIT, now) {
+                return End::Fails(why);
+            }
+        }
+    } else {
+        back(world, work, "etcd");
+    }
     End::Done
 }
 
 fn etcd_serves(world: &mut World, work: &Work) -> End {
+    if !has(world, work).0 {
+        return End::Done;
+    }
     let machine = world.machine(&work.host).clone();
     match world.running(&machine) {
         Some((cluster, _)) if world.has_quorum(cluster) => End::Done,
@@ -298,6 +383,9 @@ fn start_apiserver(world: &mut World, work: &Work) -> End {
 }
 
 fn api_serves(world: &mut World, work: &Work) -> End {
+    if !has(world, work).1 {
+        return End::Done;
+    }
     let machine = world.machine(&work.host).clone();
     if world.serves(&machine) {
         End::Done
@@ -308,8 +396,13 @@ fn api_serves(world: &mut World, work: &Work) -> End {
 
 fn start_controllers(world: &mut World, work: &Work) -> End {
     let now = world.now;
-    let part = settings(world.machine(&work.host)).map(|settings| settings.part);
-    if part == Some(crate::cluster::restore::Part::Member) {
+    let Some(settings) = settings(world.machine(&work.host)) else {
+        return End::Fails("there is no restore on this host".to_owned());
+    };
+    if settings.part == Part::Member {
+        start_watch(world, work);
+    }
+    if settings.goes_through(Stage::Apiserver) {
         back(world, work, "kube-controller-manager");
         back(world, work, "kube-scheduler");
         if let Err(why) = world.systemctl(&work.host, "restart", "kubelet", now) {
@@ -319,26 +412,40 @@ fn start_controllers(world: &mut World, work: &Work) -> End {
     End::Done
 }
 
-/// The old data in its place again.
+/// The old data in its place again, and what it is of given up no more.
 fn put_back(world: &mut World, work: &Work) -> End {
     let machine = world.machine(&work.host);
-    let token = settings(machine)
-        .map(|settings| settings.token)
-        .unwrap_or_default();
-    let (old, copy) = (old(&token), format!("{DIRECTORY}/old"));
+    let Some(settings) = settings(machine) else {
+        return End::Fails("there is no restore on this host".to_owned());
+    };
+    let (old, copy) = (old(&settings), format!("{DIRECTORY}/old"));
+    let [member, new] = places(&settings);
     if machine.files.has(&old) {
-        machine.files.remove_below(NEW);
-        let discarded = format!("/var/lib/etcd/quorate-discarded-{token}");
-        machine.files.move_below(MEMBER, &discarded);
-        machine.files.move_below(&old, MEMBER);
-    } else if machine.files.has(&copy) && !machine.files.has(MEMBER) {
-        machine.files.copy_below(&copy, MEMBER);
+        machine.files.remove_below(&new);
+        let discarded = format!("{}/quorate-discarded-{}", settings.data, settings.token);
+        machine.files.move_below(&member, &discarded);
+        machine.files.move_below(&old, &member);
+    } else if machine.files.has(&copy) && !machine.files.has(&member) {
+        machine.files.copy_below(&copy, &member);
+    }
+    if let Some((cluster, _)) = data(machine) {
+        world.given_up.remove(&cluster);
     }
     End::Done
 }
 
 fn start_all(world: &mut World, work: &Work) -> End {
     let now = world.now;
+    let Some(settings) = settings(world.machine(&work.host)) else {
+        return End::Fails("there is no restore on this host".to_owned());
+    };
+    if let failed @ End::Fails(_) = start_etcd(world, work) {
+        return failed;
+    }
+    start_watch(world, work);
+    if !settings.has_control_plane {
+        return End::Done;
+    }
     for pod in PODS {
         back(world, work, pod);
     }
@@ -346,6 +453,14 @@ fn start_all(world: &mut World, work: &Work) -> End {
         Ok(()) => End::Done,
         Err(why) => End::Fails(why),
     }
+}
+
+/// Whether the host is to have an etcd, and whether an apiserver.
+fn has(world: &mut World, work: &Work) -> (bool, bool) {
+    let settings = settings(world.machine(&work.host));
+    settings.map_or((true, true), |it| {
+        (it.part != Part::Client, it.has_control_plane)
+    })
 }
 
 fn put_away(world: &mut World, work: &Work) -> End {

@@ -1,11 +1,14 @@
 //! What besides etcd's snapshot belongs to a backup.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::backup::BackupError;
 use crate::cluster::api::{self, Request};
 use crate::cluster::ca::SHARED_PKI;
-use crate::cluster::etcd::Members;
+use crate::cluster::etcd::{MEMBERSHIP, Members};
+use crate::cluster::etcd_member::{CA, CA_KEY};
 use crate::host::Host;
 use crate::host::command::{Command, Script};
 use crate::host::error::HostError;
@@ -30,16 +33,49 @@ pub async fn files(host: &Host) -> Result<Vec<u8>, HostError> {
     Ok(host.succeed(&Command::script(script)).await?.stdout)
 }
 
-/// What of [`SHARED_PKI`] a master's tar lacks.
-pub fn missing_pki(tar: &[u8]) -> std::io::Result<Vec<String>> {
+/// The files of a tar that hold anything.
+fn names(tar: &[u8]) -> std::io::Result<BTreeSet<String>> {
     let mut archive = tar::Archive::new(tar);
-    let mut found = std::collections::BTreeSet::new();
+    let mut found = BTreeSet::new();
     for entry in archive.entries()? {
         let entry = entry?;
         if entry.size() > 0 {
             found.insert(entry.path()?.to_string_lossy().into_owned());
         }
     }
+    Ok(found)
+}
+
+/// What a host was, going by its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// It has an apiserver.
+    pub is_master: bool,
+    /// It is a member of an external etcd.
+    pub is_member: bool,
+}
+
+/// What a host was whose tar this is; refuses that of a member of an external etcd that lacks etcd's CA.
+pub fn kind(id: &str, host: &str, tar: &[u8]) -> Result<Kind, BackupError> {
+    let damaged = |what: String| BackupError::Damaged {
+        id: id.to_owned(),
+        what: format!("{host}.tar: {what}"),
+    };
+    let found = names(tar).map_err(|error| damaged(error.to_string()))?;
+    let has = |path: &str| found.contains(path.trim_start_matches('/'));
+    let is_member = has(MEMBERSHIP);
+    if is_member && !(has(CA) && has(CA_KEY)) {
+        return Err(damaged(format!("it lacks {CA} or {CA_KEY}")));
+    }
+    Ok(Kind {
+        is_master: has("etc/kubernetes/manifests/kube-apiserver.yaml"),
+        is_member,
+    })
+}
+
+/// What of [`SHARED_PKI`] a master's tar lacks.
+pub fn missing_pki(tar: &[u8]) -> std::io::Result<Vec<String>> {
+    let found = names(tar)?;
     // A master that asks an external etcd has no CA of etcd's to give on.
     let is_external = found.contains("etc/kubernetes/quorate/etcd/client.key");
     let is_wanted = |name: &&str| !(is_external && name.starts_with("etcd/"));
@@ -135,6 +171,29 @@ mod tests {
             check_pki("x", "master1", &tar_of(&SHARED_PKI, b"")).is_err(),
             "empty files are none"
         );
+    }
+
+    /// A tar with these files at absolute paths.
+    fn at(paths: &[&str]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for path in paths {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(1);
+            let path = path.trim_start_matches('/');
+            let appended = builder.append_data(&mut header, path, b"x".as_slice());
+            appended.expect("written");
+        }
+        builder.into_inner().expect("written")
+    }
+
+    #[test]
+    fn a_member_of_an_external_etcd_has_its_ca_or_is_refused() {
+        let whole = kind("x", "etcd1", &at(&[MEMBERSHIP, CA, CA_KEY])).expect("it is whole");
+        assert!(whole.is_member && !whole.is_master);
+        assert!(kind("x", "etcd1", &at(&[MEMBERSHIP, CA])).is_err());
+        let manifest = "/etc/kubernetes/manifests/kube-apiserver.yaml";
+        let master = kind("x", "master1", &at(&[manifest])).expect("it is whole");
+        assert!(master.is_master && !master.is_member);
     }
 
     #[test]

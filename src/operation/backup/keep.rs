@@ -4,7 +4,7 @@ use camino::Utf8Path;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::verdict;
+use super::{gather, verdict};
 use crate::backup::held::Held;
 use crate::backup::manifest::{Manifest, Sealed};
 use crate::backup::retention::Keep;
@@ -238,16 +238,31 @@ pub fn check_held(held: &Held, manifest: &Manifest, keys: &Keys) -> Result<(), B
     if !can_open {
         return Ok(());
     }
-    let mut masters = 0;
-    for (member, _) in &manifest.etcd.members {
-        let name = format!("{member}.tar");
-        if manifest.object(&name).is_ok() {
-            let tar = held.content(manifest, keys, &name)?;
-            super::gather::check_pki(&manifest.id.to_string(), member, &tar)?;
-            masters += 1;
+    let is_member = |host: &str| manifest.etcd.members.iter().any(|(name, _)| name == host);
+    let tars = manifest.objects.iter();
+    let tars = tars.filter_map(|object| object.name.strip_suffix(".tar"));
+    let (members, others): (Vec<&str>, Vec<&str>) = tars.partition(|host| is_member(host));
+    let check = |host: &str| {
+        let tar = held.content(manifest, keys, &format!("{host}.tar"))?;
+        let kind = gather::kind(&manifest.id.to_string(), host, &tar)?;
+        // Where etcd is stacked its members are the masters.
+        let is_master = kind.is_master || (is_member(host) && !kind.is_member);
+        if is_master {
+            gather::check_pki(&manifest.id.to_string(), host, &tar)?;
+        }
+        Ok::<_, BackupError>(gather::Kind { is_master, ..kind })
+    };
+    let mut kinds = Vec::new();
+    for host in members {
+        kinds.push(check(host)?);
+    }
+    // Where etcd is a cluster of its own masters are among the others.
+    if kinds.iter().any(|kind| kind.is_member) {
+        for host in others {
+            kinds.push(check(host)?);
         }
     }
-    if masters == 0 {
+    if !kinds.iter().any(|kind| kind.is_master) {
         return Err(BackupError::Damaged {
             id: manifest.id.to_string(),
             what: "it holds the files of no master, so the CA keys are missing".to_owned(),

@@ -118,6 +118,10 @@ fn write_change(text: &mut String, change: &Change) {
             wrapped(&format!("{INDENT}found: "), &escape(found))
         );
     }
+    if let Some(why) = &change.no_way_back {
+        let line = wrapped(&format!("{INDENT}NO WAY BACK: "), &escape(why));
+        let _ = writeln!(text, "{}", line.red());
+    }
     for line in change.diff.iter().flat_map(|diff| diff.lines()) {
         let _ = writeln!(text, "{INDENT}{}", coloured(&escape(line)));
     }

@@ -168,7 +168,8 @@ impl Site<'_> {
     /// Refuses `--force-new-cluster` wherever anything less will do, with the arithmetic.
     pub fn may_force(&self, proposal: &Proposal) -> Result<(), String> {
         if let Proposal::Survivor(name) = proposal {
-            let answers = self.plane.of(name).is_some_and(|own| own.etcd.is_some());
+            let mut views = self.plane.views().into_iter();
+            let answers = views.any(|(node, _)| node.name == *name);
             return if answers {
                 Ok(())
             } else {
@@ -177,13 +178,6 @@ impl Site<'_> {
                      data will be made to serve"
                 ))
             };
-        }
-        if self.plane.external.is_some() {
-            return Err(format!(
-                "--force-new-cluster knows etcd stacked on the masters only, and the inventory has it as a cluster of its own ({}): \
-                 nothing was touched. `quorate recover` without it says what can be done",
-                self.arithmetic(&[]).join(", ")
-            ));
         }
         Err(format!(
             "--force-new-cluster makes one member forget all others, and here quorum is not lost for good ({}): leave it out",
@@ -236,7 +230,9 @@ impl Site<'_> {
         for seat in self.plane.external.iter().flat_map(|seats| &seats.seats) {
             match SeatState::of(seat, self.plane) {
                 SeatState::Member => {}
-                SeatState::Foreign(why) => return Proposal::Refuse(why),
+                SeatState::Foreign(why) | SeatState::Elsewhere(why) => {
+                    return Proposal::Refuse(why);
+                }
                 SeatState::Founding | SeatState::Stopped(_) | SeatState::Missing(_) => {
                     rejoin.push(seat.node.name.clone());
                 }
@@ -311,7 +307,8 @@ impl Site<'_> {
     }
 
     /// Masters and members of etcd that do not answer, each once.
-    fn unread(&self) -> Vec<&str> {
+    #[must_use]
+    pub fn unread(&self) -> Vec<&str> {
         let seats = self.plane.external.iter().flat_map(|seats| &seats.unread);
         let all: BTreeSet<&str> = self.plane.unread.iter().chain(seats).copied().collect();
         all.into_iter().collect()
@@ -328,14 +325,6 @@ impl Site<'_> {
                 self.unit()
             ));
         }
-        if self.plane.external.is_some() {
-            return Proposal::Refuse(format!(
-                "etcd has lost its quorum, and of {voters} members only {} have their data ({}): an etcd of its own is not yet \
-                 made from one survivor. Bring the hosts of the others back with their disks, then run this again",
-                with_data.len(),
-                with_data.join(", ")
-            ));
-        }
         let silent = self.plane.silent_with_data();
         match (silent.first(), snapshot::best(self.plane)) {
             (Some(silent), Some(answering)) => {
@@ -350,16 +339,11 @@ impl Site<'_> {
 
     fn silent(&self) -> Proposal {
         match self.with_data().as_slice() {
-            [] if self.plane.external.is_some() => Proposal::Refuse(
-                "no member of etcd that answers has data, and an etcd of its own is not yet restored from a backup. Bring a host \
-                 back with its disk and run this again, or restore a backup's snapshot by hand with `etcdctl snapshot restore`"
-                    .to_owned(),
-            ),
-            [] if self.plane.unread.is_empty() => Proposal::Restore,
+            [] if self.unread().is_empty() => Proposal::Restore,
             [] => Proposal::Refuse(format!(
-                "no master that answers has etcd's data, and {} does not answer: bring it back if it can be, else take it out \
+                "no host that answers has etcd's data, and {} does not answer: bring it back if it can be, else take it out \
                  of the way and restore a backup",
-                self.plane.unread.join(", ")
+                self.unread().join(", ")
             )),
             [survivor] if self.lacks_quorum() && self.plane.is_waiting(survivor) => {
                 Proposal::Survivor((*survivor).to_owned())
@@ -373,9 +357,9 @@ impl Site<'_> {
         }
     }
 
-    /// Whether too few masters have data for a quorum of their stacked etcd.
+    /// Whether too few hosts have data for a quorum of their etcd.
     fn lacks_quorum(&self) -> bool {
-        self.plane.external.is_none() && !self.plane.may_have_quorum()
+        !self.plane.may_have_quorum()
     }
 
     /// Names of those that answer and have data.
@@ -485,7 +469,7 @@ fn seat_in_words(state: &SeatState) -> String {
         SeatState::Member => "a member".to_owned(),
         SeatState::Stopped(why) => format!("stopped: {why}"),
         SeatState::Missing(why) => format!("missing: {why}"),
-        SeatState::Foreign(why) => format!("foreign: {why}"),
+        SeatState::Foreign(why) | SeatState::Elsewhere(why) => format!("foreign: {why}"),
     }
 }
 

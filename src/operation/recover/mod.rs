@@ -52,8 +52,7 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
     if !hosts.iter().any(|host| host.node.role == Role::Master) {
         return Err(Error::Connect { errors });
     }
-    let is_stacked = session.inventory.etcd == EtcdTopology::Stacked;
-    if is_stacked && survivor::is_under_way(&states(&hosts).await?)? {
+    if survivor::is_under_way(&states(&hosts).await?)? {
         if request.plan {
             println("A recovery from one survivor was interrupted: it goes on.");
             return Ok(());
@@ -91,7 +90,8 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
                 "Do that? Only `yes` goes on: ",
                 "quorate recover --plan",
             )?;
-            Box::pin(provision(&session.narrowed_to(&hosts)?.agreed())).await
+            Box::pin(provision(&session.narrowed_to(&hosts)?.agreed())).await?;
+            refuse_unread(&site)
         }
         Proposal::Remove(removals) => {
             agree(
@@ -109,11 +109,22 @@ pub async fn recover(session: &Session, request: &Request) -> Result<(), Error> 
             Ok(())
         }
         Proposal::Survivor(name) => {
-            let what = format!("the other masters' data is given up for {name}'s");
+            let what = format!("the other members' data is given up for {name}'s");
             agree_by_name(session, request.confirm.as_deref(), &what)?;
             survivor::begin(session, &hosts, &plane, name, request.way).await?;
             survivor::go_on(session, &hosts, &meter, begun).await
         }
+    }
+}
+
+/// Not all is mended while a host does not answer.
+fn refuse_unread(site: &Site<'_>) -> Result<(), Error> {
+    match site.unread().as_slice() {
+        [] => Ok(()),
+        unread => Err(Error::refused(format!(
+            "the others are well, but {} does not answer: give it back (a new machine will do), then run this again",
+            unread.join(", ")
+        ))),
     }
 }
 
@@ -141,8 +152,21 @@ async fn node_names(hosts: &Hosts, plane: &Plane<'_>) -> Option<BTreeSet<String>
     Some(names.filter_map(name).collect())
 }
 
+/// What a lost member with its old disk can still do.
+fn old_disks(topology: &EtcdTopology) -> &'static str {
+    match topology {
+        EtcdTopology::Stacked => {
+            "Should a lost master start again with its old disk, run this again at once: until then its apiserver serves what it had."
+        }
+        EtcdTopology::External(_) => {
+            "Keep the lost hosts off until they are blank or this is run again: with their old disks they may be a quorum of the etcd \
+             that was, and every apiserver would ask both."
+        }
+    }
+}
+
 /// One line: what would be done.
-fn in_words(proposal: &Proposal) -> String {
+fn in_words(proposal: &Proposal, topology: &EtcdTopology) -> String {
     match proposal {
         Proposal::Nothing => {
             "The control plane is whole; if an interrupted `quorate provision` left something to do, that follows.".to_owned()
@@ -166,8 +190,8 @@ fn in_words(proposal: &Proposal) -> String {
         }
         Proposal::Survivor(name) => format!(
             "Quorum is lost. Take a snapshot of {name}, make it a cluster of one, and let the others that answer join it. \
-             What was never replicated to {name} is lost. Should a lost master start again with its old disk, run this again at \
-             once: until then its apiserver serves what it had."
+             What was never replicated to {name} is lost. {}",
+            old_disks(topology)
         ),
     }
 }
@@ -204,7 +228,7 @@ fn show(session: &Session, site: &Site<'_>, proposal: &Proposal) {
     for line in arithmetic {
         println(&wrapped("  - ", &line));
     }
-    println(&wrapped("", &in_words(proposal)));
+    println(&wrapped("", &in_words(proposal, &session.inventory.etcd)));
 }
 
 fn cells(row: Row) -> Vec<String> {
@@ -253,7 +277,7 @@ fn as_json(session: &Session, rows: &[Row], arithmetic: &[String], proposal: &Pr
         "cluster": session.inventory.name,
         "masters": masters,
         "quorum": arithmetic,
-        "proposal": { "kind": kind, "hosts": names, "text": in_words(proposal) },
+        "proposal": { "kind": kind, "hosts": names, "text": in_words(proposal, &session.inventory.etcd) },
     })
 }
 

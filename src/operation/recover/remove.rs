@@ -34,7 +34,8 @@ pub(super) async fn remove(
         if cluster.members.with_id(id).is_some() {
             let survivors = survivors(hosts, &plane, &cluster, id);
             if let Some(address) = removal.address {
-                let silent = witness::silent(&survivors, &removal.name, address).await?;
+                let hint = if_it_answers(session, &removal.name);
+                let silent = witness::silent(&survivors, &removal.name, address, hint).await?;
                 witness::suffice(silent, &removal.name)?;
             }
             cluster
@@ -76,6 +77,15 @@ fn survivors<'h>(
         .filter(|(_, view)| is_survivor(view.member_id))
         .filter_map(|(node, _)| hosts.get(&node.name))
         .collect()
+}
+
+/// What to do about a member that is to be removed and is there.
+fn if_it_answers(session: &Session, name: &str) -> &'static str {
+    let is_former = session.inventory.node(name).is_none();
+    if is_former && session.inventory.etcd.external().is_some() {
+        return "the inventory has it no more: `quorate provision` takes it out of etcd";
+    }
+    "look at it with `quorate status`"
 }
 
 async fn remove_member(

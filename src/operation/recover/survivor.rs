@@ -21,6 +21,7 @@ use crate::engine::meter::Meter;
 use crate::error::Error;
 use crate::host::command::{Command, Script};
 use crate::host::{Host, Hosts};
+use crate::inventory::etcd::EtcdPlace;
 use crate::operation::Session;
 use crate::operation::restore::{
     Content, Source, States, after, lay, states, takes_part, under_way, walk,
@@ -31,10 +32,9 @@ const PREFIX: &str = "survivor-";
 
 /// Whether one was interrupted; refuses if an ordinary restore was.
 pub(super) fn is_under_way(states: &States) -> Result<bool, Error> {
-    let settings = states
-        .values()
-        .filter(|state| state.is_under_way())
-        .find_map(|state| state.settings.as_ref());
+    let token = under_way(states);
+    let mut settings = states.values().filter_map(|state| state.settings.as_ref());
+    let settings = settings.find(|settings| token == Some(&settings.token));
     match settings {
         None => Ok(false),
         Some(settings) if settings.id.starts_with(PREFIX) => Ok(true),
@@ -53,16 +53,27 @@ pub(super) async fn begin(
     survivor: &str,
     way: Way,
 ) -> Result<(), Error> {
-    let view = plane.of(survivor).and_then(|own| own.etcd.as_ref());
+    let mut views = plane.views().into_iter();
+    let view = views.find_map(|(node, view)| (node.name == survivor).then_some(view));
+    let inventory = &session.inventory;
     let lock_name = format!("{}-restore", session.inventory.name);
     let _lock = lock::take(hosts, &lock_name, &lock::owner()).await?;
     let host = hosts
         .get(survivor)
         .ok_or_else(|| Error::refused(format!("{survivor} is not connected")))?;
-    let lost = plane.unread.iter();
-    let lost = lost.filter_map(|name| session.inventory.node(name));
-    try_join_all(lost.map(async |node| witness::silent(&[host], &node.name, node.address).await))
-        .await?;
+    let is_lost = |place: &EtcdPlace<'_>| hosts.get(&place.node.name).is_none();
+    let lost = inventory.etcd_places().into_iter().filter(is_lost);
+    try_join_all(lost.map(async |place| {
+        let node = place.node;
+        witness::silent(
+            &[host],
+            &node.name,
+            node.address,
+            "look at it with `quorate status`",
+        )
+        .await
+    }))
+    .await?;
     let run = format!("{PREFIX}{survivor}-{:08x}", rand::random::<u32>());
     if way == Way::ForceNewCluster {
         let source = Source {
@@ -72,7 +83,7 @@ pub(super) async fn begin(
             content: Content::OwnData,
             left_behind: view.map(others).unwrap_or_default(),
         };
-        return lay(hosts, &[host], &states(hosts).await?, &source).await;
+        return lay(inventory, hosts, &[host], &states(hosts).await?, &source).await;
     }
     let taken = snapshot::take_proved(host, &run, From::of(view), &|line| note(&line)).await?;
     let view = view.or(taken.view.as_ref());
@@ -89,7 +100,7 @@ pub(super) async fn begin(
         content: Content::OnHost(&kept),
         left_behind: view.map(|view| view.cluster_id).into_iter().collect(),
     };
-    lay(hosts, &[host], &states(hosts).await?, &source).await
+    lay(inventory, hosts, &[host], &states(hosts).await?, &source).await
 }
 
 /// The members that are given up.
@@ -109,7 +120,7 @@ async fn keep(host: &Host, from: &str, to: &str) -> Result<(), Error> {
     kept.map(|_| ()).map_err(|source| read_error(host, source))
 }
 
-/// The masters on which it was begun: a machine that was given back since has no part in it, and joins afterwards.
+/// The hosts on which it was begun: a machine that was given back since has no part in it, and joins afterwards.
 fn taking_part(hosts: &Hosts, states: &States) -> Hosts {
     let token = under_way(states);
     let takes_part = |host: &&Host| {

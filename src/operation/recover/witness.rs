@@ -27,11 +27,13 @@ done
 echo "$answered"
 "#;
 
-/// How many of these hosts find nobody at the address, each several times; refuses if any finds somebody.
+/// How many of these hosts find nobody at the address, each several times; refuses if any finds somebody, and says what to do
+/// then.
 pub(super) async fn silent(
     survivors: &[&Host],
     name: &str,
     address: Ipv4Addr,
+    if_it_answers: &str,
 ) -> Result<usize, Error> {
     let from: Vec<&str> = survivors.iter().map(|it| it.node.name.as_str()).collect();
     note(&format!(
@@ -47,7 +49,7 @@ pub(super) async fn silent(
         let answered = said.map_err(|source| read_error(host, source))?;
         if answered != "0" {
             return Err(Error::refused(format!(
-                "{name} answered {} of 6 probes from {}: a member that is there is not given up; look at it with `quorate status`",
+                "{name} answered {} of 6 probes from {}: a member that is there is not given up; {if_it_answers}",
                 crate::text::escape(&answered),
                 host.node.name
             )));

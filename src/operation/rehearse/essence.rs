@@ -83,9 +83,8 @@ fn is_kept(path: &str) -> bool {
         "/var/lib/quorate/restored/",
         "/var/lib/quorate/restore/",
         "/etc/kubernetes/quorate/parked/",
-        "/var/lib/etcd/quorate-old-",
     ];
-    places.iter().any(|place| path.starts_with(place))
+    places.iter().any(|place| path.starts_with(place)) || path.contains("/quorate-old-")
 }
 
 /// Whether a file's content differs from world to world though all is the same.

@@ -83,7 +83,8 @@ pub const OPERATIONS: &[Operation] = &[
         name: "restore-blank",
         after: Some("backup"),
         since: |session, world| {
-            for node in session.inventory.with_role(Role::Master) {
+            let nodes = session.inventory.nodes.iter();
+            for node in nodes.filter(|node| restore::is_concerned(node)) {
                 world.replace(&node.name, node);
             }
         },
@@ -103,13 +104,15 @@ pub const OPERATIONS: &[Operation] = &[
         name: "recover-survivor",
         after: Some("provision"),
         since: |session, world| {
-            let masters: Vec<&Node> = session.inventory.with_role(Role::Master).collect();
-            let lost = masters.len() / 2 + 1;
-            for node in masters.iter().take(lost) {
-                world.power_off(&node.name);
+            let places = session.inventory.etcd_places();
+            let lost = places.len() / 2 + 1;
+            for place in places.iter().take(lost) {
+                world.power_off(&place.node.name);
             }
             // The others come back with their old disks.
-            lose(world, first_master(session));
+            if let Some(first) = places.first() {
+                lose(world, first.node);
+            }
         },
         run: |session| {
             Box::pin(recover_and_give_back(
@@ -205,7 +208,7 @@ async fn recover_and_give_back(session: &Session, confirm: Option<&str>) -> Resu
     recover::recover(session, &request()).await
 }
 
-/// Switches on the machines of masters that etcd, which lives, does not know any more; whether there were any.
+/// Switches on the machines of masters and members that etcd, which lives, does not know any more; whether there were any.
 fn give_back(session: &Session) -> bool {
     let Desk::Rehearsal(rehearsal) = &session.desk else {
         return false;
@@ -215,10 +218,12 @@ fn give_back(session: &Session) -> bool {
         return false;
     }
     let is_gone = |node: &&Node| {
-        world.machines.get(&node.name).is_some_and(|it| !it.is_on) && !world.knows(node.address)
+        let place = node.etcd.map_or(node.address, |seat| seat.peer_address);
+        world.machines.get(&node.name).is_some_and(|it| !it.is_on) && !world.knows(place)
     };
-    let masters = session.inventory.with_role(Role::Master);
-    let gone: Vec<&Node> = masters.filter(is_gone).collect();
+    let nodes = session.inventory.nodes.iter();
+    let concerned = nodes.filter(|node| restore::is_concerned(node));
+    let gone: Vec<&Node> = concerned.filter(is_gone).collect();
     for node in &gone {
         world.power_on(&node.name);
     }

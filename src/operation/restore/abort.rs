@@ -4,24 +4,22 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::stage::{read_error, states, takes_part, under_way};
-use super::{Session, connect, needs_stacked_etcd};
+use super::stage::{concerned, read_error, states, takes_part, under_way};
+use super::{Session, connect};
 use crate::cluster::restore::abort_script;
 use crate::engine::lock;
 use crate::error::Error;
 use crate::host::Host;
 use crate::host::job::Job;
-use crate::inventory::Role;
 use crate::report::eprintln;
 
 /// How long a step may take.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
 
-/// Puts the old data back on every master on which a restore was begun and has not ended.
+/// Puts the old data back on every host on which a restore was begun and has not ended.
 ///
 /// The steps are barriers: no member starts on old data while another runs on new. Each may be repeated.
 pub async fn abort(session: &Session) -> Result<(), Error> {
-    needs_stacked_etcd(session)?;
     let (hosts, _) = connect(session, false).await?;
     let lock_name = format!("{}-restore", session.inventory.name);
     let _guards = lock::take(&hosts, &lock_name, &lock::owner()).await?;
@@ -32,29 +30,25 @@ pub async fn abort(session: &Session) -> Result<(), Error> {
         let state = states.get(&host.node.name);
         state.is_some_and(|state| token.is_some_and(|token| takes_part(state, token)))
     };
-    let masters: Vec<&Host> = hosts
-        .iter()
-        .filter(|host| host.node.role == Role::Master)
-        .filter(is_begun)
-        .collect();
-    if masters.is_empty() {
+    let begun: Vec<&Host> = concerned(&hosts).filter(is_begun).collect();
+    if begun.is_empty() {
         return Err(Error::refused(
-            "no restore is under way on any master".to_owned(),
+            "no restore is under way on any host".to_owned(),
         ));
     }
     for (step, what) in [
         ("abort-stop", "stopping what the restore started"),
         ("abort-data", "putting the old data back"),
-        ("abort-start", "starting the control plane on it"),
+        ("abort-start", "starting etcd and the control plane on it"),
     ] {
         eprintln(what);
-        let steps = masters.iter().map(|host| go(host, step));
+        let steps = begun.iter().map(|host| go(host, step));
         for result in join_all(steps).await {
             result?;
         }
     }
     eprintln(
-        "The restore is taken back; what it had made stays as /var/lib/etcd/quorate-discarded-…",
+        "The restore is taken back; what it had made stays as quorate-discarded-… in etcd's data directory",
     );
     Ok(())
 }

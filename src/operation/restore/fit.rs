@@ -2,12 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::stage::States;
+use super::rebuild::is_blank;
+use super::stage::{States, under_way};
 use crate::backup::BackupError;
 use crate::backup::manifest::Manifest;
 use crate::cluster::etcd::minor;
 use crate::cluster::plane::{Etcd, Plane};
 use crate::error::Error;
+use crate::inventory::{EtcdTopology, Inventory};
 use crate::operation::backup::keep;
 
 fn unfit(manifest: &Manifest, what: String) -> Error {
@@ -51,11 +53,15 @@ pub(super) fn of_ca(manifest: &Manifest, plane: &Plane<'_>) -> Result<(), Error>
     Ok(())
 }
 
-/// Refuses another minor of etcd, masters that have none, and a restore of something else that is under way.
-pub(super) fn of_states(manifest: &Manifest, states: &States) -> Result<(), Error> {
+/// Refuses another minor of etcd, blank hosts of which there are no files, and a restore of something else that is under way.
+pub(super) fn of_states(
+    manifest: &Manifest,
+    inventory: &Inventory,
+    states: &States,
+) -> Result<(), Error> {
     for (host, state) in states {
         if let Some(settings) = &state.settings
-            && state.is_under_way()
+            && under_way(states) == Some(&settings.token)
             && settings.id != manifest.id.to_string()
         {
             return Err(unfit(
@@ -66,17 +72,19 @@ pub(super) fn of_states(manifest: &Manifest, states: &States) -> Result<(), Erro
                 ),
             ));
         }
-        let Some(image) = &state.image else {
+        if is_blank(inventory, host, state) {
             if manifest.object(&format!("{host}.tar")).is_ok() {
                 continue;
             }
             return Err(unfit(
                 manifest,
                 format!(
-                    "{host} is blank, and the backup has no files of it: restore with --single on another master"
+                    "{host} is blank, and the backup has no files of it: {}",
+                    without_files(inventory)
                 ),
             ));
-        };
+        }
+        let Some(image) = &state.image else { continue };
         let (own, wanted) = (minor(image), minor(&manifest.etcd.version));
         if own.is_none() || own != wanted {
             return Err(unfit(
@@ -90,6 +98,16 @@ pub(super) fn of_states(manifest: &Manifest, states: &States) -> Result<(), Erro
         }
     }
     Ok(())
+}
+
+/// What to do about a blank host that the backup has no files of.
+fn without_files(inventory: &Inventory) -> &'static str {
+    match inventory.etcd {
+        EtcdTopology::Stacked => "restore with --single on another master",
+        EtcdTopology::External(_) => {
+            "take it out of the inventory for now, and let `quorate provision` add it when the others are restored"
+        }
+    }
 }
 
 /// What would be lost, in lines for people.
@@ -108,16 +126,15 @@ pub(super) fn loss(
     )];
     let current = match plane.etcd() {
         Etcd::Living(_) | Etcd::NoQuorum(_) => plane
-            .masters
-            .iter()
-            .filter_map(|master| master.etcd.as_ref())
-            .map(|view| view.revision)
+            .views()
+            .into_iter()
+            .map(|(_, view)| view.revision)
             .max(),
         Etcd::Silent => None,
     };
     lines.push(match current {
         Some(current) if current >= manifest.etcd.revision => format!(
-            "etcd is at revision {current} now: {} changes since then will be lost, on every master.",
+            "etcd is at revision {current} now: {} changes since then will be lost, on every member.",
             current - manifest.etcd.revision
         ),
         Some(current) => format!(
@@ -136,7 +153,7 @@ pub(super) fn loss(
     let under_way = states.values().filter(|state| state.is_under_way()).count();
     if under_way > 0 {
         lines.push(format!(
-            "A restore of it is under way on {under_way} masters: it goes on."
+            "A restore of it is under way on {under_way} hosts: it goes on."
         ));
     }
     lines.push("The old data stays beside the new; `quorate restore --abort` goes back while the restore is not finished.".to_owned());
@@ -147,7 +164,7 @@ pub(super) fn loss(
 mod tests {
     use super::*;
     use crate::backup::manifest::sample::manifest;
-    use crate::cluster::restore::{Part, Progress, Settings, Way};
+    use crate::cluster::restore::{Part, Progress, Runner, Settings, Way};
     use crate::cluster::sample::{joined, plane};
     use crate::testing;
 
@@ -160,6 +177,9 @@ mod tests {
             id: id.to_owned(),
             token: "t".to_owned(),
             part: Part::Member,
+            runner: Runner::Kubelet,
+            has_control_plane: true,
+            data: "/var/lib/etcd".into(),
             way: Way::Snapshot,
             name: "master1".to_owned(),
             address: "10.1.1.101".to_owned(),
@@ -198,7 +218,8 @@ mod tests {
 
     #[test]
     fn another_minor_of_etcd_is_refused() {
-        let fits = |image: &str| of_states(&backup(), &states(image, None));
+        let inventory = testing::inventory();
+        let fits = |image: &str| of_states(&backup(), &inventory, &states(image, None));
         assert!(fits("registry.k8s.io/etcd:3.4.13-0").is_ok());
         assert!(refused(fits("registry.k8s.io/etcd:3.5.0-0")).contains("only the same minor"));
         assert!(refused(fits("registry.k8s.io/etcd@sha256:abcd")).contains("only the same minor"));
@@ -208,9 +229,12 @@ mod tests {
     #[test]
     fn a_restore_of_something_else_must_end_first() {
         let own = backup();
-        let image = "etcd:3.4.13-0";
-        assert!(of_states(&own, &states(image, Some(&own.id.to_string()))).is_ok());
-        let text = refused(of_states(&own, &states(image, Some("other"))));
+        let fits = |id: &str| {
+            let states = states("etcd:3.4.13-0", Some(id));
+            of_states(&own, &testing::inventory(), &states)
+        };
+        assert!(fits(&own.id.to_string()).is_ok());
+        let text = refused(fits("other"));
         assert!(
             text.contains("quorate restore other") && text.contains("--abort"),
             "{text}"

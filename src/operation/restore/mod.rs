@@ -1,8 +1,8 @@
 //! `quorate restore`: etcd's data of the whole control plane from one backup.
 //!
 //! Everything that can be refused is refused before anything stops: the backup is read to its last byte, it must be of this
-//! cluster (its CA) and of this minor of etcd, it is laid on every master, and a master restores it into a scratch etcd
-//! once more. Then the stages of `playbooks/restore.yaml` follow; each is marked on the hosts, so an interrupted restore goes
+//! cluster (its CA) and of this minor of etcd, it is laid on every master (on every member, where etcd is a cluster of its own),
+//! and one of them restores it into a scratch etcd once more. Then the stages of `playbooks/restore.yaml` follow; each is marked on the hosts, so an interrupted restore goes
 //! on where it was, from any computer, or back with `--abort`.
 
 mod abort;
@@ -32,12 +32,12 @@ use crate::engine::reader::Reader;
 use crate::error::Error;
 use crate::host::command::Command;
 use crate::host::{Host, Hosts};
-use crate::inventory::{Node, Role};
+use crate::inventory::{Inventory, Node, Role};
 use crate::report::eprintln;
 use crate::report::table::wrapped;
 
 pub use abort::abort;
-pub(super) use stage::{Content, Source, States, lay, states, takes_part, under_way};
+pub(super) use stage::{Content, Source, States, is_concerned, lay, states, takes_part, under_way};
 
 /// What is asked for.
 pub struct Request {
@@ -47,7 +47,7 @@ pub struct Request {
     pub keys: Keys,
     /// A backup's id, or `latest`.
     pub id: String,
-    /// Only the first master that answers gets the data; the others join it again.
+    /// Only the first that answers of the hosts that run etcd gets the data; the others join it again.
     pub single: bool,
     /// The cluster's name, typed before it was asked for.
     pub confirm: Option<String>,
@@ -56,7 +56,6 @@ pub struct Request {
 /// Restores.
 pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> {
     let begun = Instant::now();
-    needs_stacked_etcd(session)?;
     let manifest = request.store.find(&request.id, &session.inventory.name)?;
     fit::of_cluster(&manifest, &session.inventory.name)?;
     let held = request.store.hold(&manifest)?;
@@ -68,18 +67,18 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
     let plane = Plane::read(&session.inventory, &fleet);
     fit::of_ca(&manifest, &plane)?;
     let states = states(&hosts).await?;
-    fit::of_states(&manifest, &states)?;
+    fit::of_states(&manifest, &session.inventory, &states)?;
     for line in fit::loss(&manifest, &plane, &states, Timestamp::now()) {
         eprintln(&wrapped("  - ", &line));
     }
     let what = "what stands above may be lost";
     agree_by_name(session, request.confirm.as_deref(), what)?;
 
-    let members = members(&hosts, &states, request.single);
-    let blank = rebuild::blank(&members, &states);
+    let members = members(&session.inventory, &hosts, &states, request.single);
+    let blank = rebuild::blank(&session.inventory, &hosts, &members, &states);
     let is_rebuilt = states.values().any(|state| state.is_rebuilt);
     if !blank.is_empty() {
-        rebuild::base(session, &hosts, &meter).await?;
+        rebuild::base(&session.narrowed_to(&hosts)?, &hosts, &meter).await?;
     }
     let source = Source {
         id: manifest.id.to_string(),
@@ -88,37 +87,26 @@ pub async fn restore(session: &Session, request: &Request) -> Result<(), Error> 
         content: Content::Here(&|| Ok(held.open(&manifest, &request.keys, SNAPSHOT)?)),
         left_behind: left_behind(&manifest, &plane, &states),
     };
-    lay(&hosts, &members, &states, &source).await?;
+    lay(&session.inventory, &hosts, &members, &states, &source).await?;
     rebuild::files(&blank, &held, &request.keys, &manifest).await?;
     prove(&members, &manifest, &states).await?;
-    walk(session, &hosts, &meter, begun).await?;
+    walk(&session.narrowed_to(&hosts)?, &hosts, &meter, begun).await?;
     let provisions = request.single || is_rebuilt || !blank.is_empty();
     after(session, &hosts, provisions).await
 }
 
-/// Refuses where etcd is not the masters'.
-fn needs_stacked_etcd(session: &Session) -> Result<(), Error> {
-    session.needs_stacked_etcd(
-        "restore",
-        "While a quorum of the members has its data, `quorate recover` brings the others back; where it is lost, \
-         `quorate backup verify latest` says whether the backup is whole, and its snapshot is for `etcdctl snapshot restore`",
-    )
-}
-
-/// Every host that answers; every master must, unless one is enough.
+/// Every host that answers; every master and every member of etcd must, unless one is enough.
 async fn connect(session: &Session, single: bool) -> Result<(Hosts, Arc<Meter>), Error> {
     let meter = Arc::new(Meter::default());
     let nodes: Vec<&Node> = session.inventory.nodes.iter().collect();
     let (hosts, errors) = session.connect(&nodes, &meter).await;
-    let is_master = |name: &str| {
-        session
-            .inventory
-            .node(name)
-            .is_some_and(|node| node.role == Role::Master)
-    };
+    let is_needed = |name: &str| session.inventory.node(name).is_some_and(is_concerned);
     let (lost, others): (Vec<_>, Vec<_>) =
-        errors.into_iter().partition(|(name, _)| is_master(name));
-    let is_nobody = !hosts.iter().any(|host| host.node.role == Role::Master);
+        errors.into_iter().partition(|(name, _)| is_needed(name));
+    let is_nobody = !hosts.iter().any(|host| host.node.role == Role::Master)
+        || !hosts
+            .iter()
+            .any(|host| session.inventory.runs_etcd(&host.node));
     if (!lost.is_empty() && !single) || is_nobody {
         return Err(Error::Connect { errors: lost });
     }
@@ -138,35 +126,40 @@ fn left_behind(manifest: &Manifest, plane: &Plane<'_>, states: &States) -> BTree
         let state = states.get(name);
         !state.is_some_and(|state| token.is_some_and(|token| takes_part(state, token)))
     };
-    let masters = plane.masters.iter();
-    let running = masters
-        .filter(|master| is_before(&master.node.name))
-        .filter_map(|master| Some(master.etcd.as_ref()?.cluster_id));
+    let views = plane.views().into_iter();
+    let running = views
+        .filter(|(node, _)| is_before(&node.name))
+        .map(|(_, view)| view.cluster_id);
     MemberId::parse(&manifest.etcd.cluster_id)
         .into_iter()
         .chain(running)
         .collect()
 }
 
-/// The masters that get the data: all; or the one that an interrupted restore has chosen, one that has an etcd, any.
-fn members<'h>(hosts: &'h Hosts, states: &States, single: bool) -> Vec<&'h Host> {
-    let mut masters: Vec<&Host> = hosts
+/// The hosts that get the data: all that run etcd; or the one that an interrupted restore has chosen, one that has an etcd, any.
+fn members<'h>(
+    inventory: &Inventory,
+    hosts: &'h Hosts,
+    states: &States,
+    single: bool,
+) -> Vec<&'h Host> {
+    let mut members: Vec<&Host> = hosts
         .iter()
-        .filter(|host| host.node.role == Role::Master)
+        .filter(|host| inventory.runs_etcd(&host.node))
         .collect();
     if single {
-        masters.sort_by_key(|host| {
+        members.sort_by_key(|host| {
             let state = states.get(&host.node.name);
             let is_chosen = state.is_some_and(|state| state.is_under_way() && state.is_member());
             let has_etcd = state.is_some_and(|state| state.image.is_some());
             (!is_chosen, !has_etcd)
         });
-        masters.truncate(1);
+        members.truncate(1);
     }
-    masters
+    members
 }
 
-/// Restores once more into a scratch etcd, with what lies on a master now. Nothing has stopped yet; an interrupted restore
+/// Restores once more into a scratch etcd, with what lies on a member's host now. Nothing has stopped yet; an interrupted restore
 /// that is past this is not asked again.
 async fn prove(members: &[&Host], manifest: &Manifest, states: &States) -> Result<(), Error> {
     if states.values().any(|state| state.reached.is_some()) {

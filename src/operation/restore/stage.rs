@@ -1,4 +1,4 @@
-//! Laying the snapshot and the settings of a restore on the masters.
+//! Laying the snapshot and the settings of a restore on the hosts that take part: masters, and members of an external etcd.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,17 +6,17 @@ use futures::future::join_all;
 
 use crate::cluster::etcd::{MemberId, peer_url};
 use crate::cluster::restore::{
-    DIRECTORY, Part, Progress, SETTINGS, SNAPSHOT, Settings, Way, state_script,
+    DIRECTORY, Part, Progress, Runner, SETTINGS, SNAPSHOT, Settings, Way, state_script,
 };
 use crate::error::Error;
 use crate::host::command::{Command, Script};
 use crate::host::error::HostError;
 use crate::host::file::RemoteFile;
 use crate::host::{Host, Hosts, transfer};
-use crate::inventory::Role;
+use crate::inventory::{Inventory, Node, Role};
 use crate::report::eprintln;
 
-/// How far each connected master is, by name.
+/// How far each connected host is that a restore concerns, by name.
 pub type States = BTreeMap<String, Progress>;
 
 /// Where the snapshot comes from.
@@ -50,10 +50,19 @@ for unit in quorate-restore-stage quorate-restore-data; do
 done
 ";
 
-/// Waits for what an interrupted run left working, then reads how far each master is.
+/// Whether a restore concerns a host: a master, or a member of an external etcd.
+pub fn is_concerned(node: &Node) -> bool {
+    node.role == Role::Master || node.etcd.is_some()
+}
+
+/// The connected hosts that a restore concerns.
+pub(super) fn concerned(hosts: &Hosts) -> impl Iterator<Item = &Host> {
+    hosts.iter().filter(|host| is_concerned(&host.node))
+}
+
+/// Waits for what an interrupted run left working, then reads how far each host is.
 pub async fn states(hosts: &Hosts) -> Result<States, Error> {
-    let masters = hosts.iter().filter(|host| host.node.role == Role::Master);
-    let read = masters.map(async |host| {
+    let read = concerned(hosts).map(async |host| {
         let wait = Command::script(Script::new("restore-wait", WAIT))
             .deadline(std::time::Duration::from_secs(1800));
         host.succeed(&wait).await?;
@@ -61,34 +70,35 @@ pub async fn states(hosts: &Hosts) -> Result<States, Error> {
         Ok((host.node.name.clone(), Progress::parse(&said.text())))
     });
     let mut states = States::new();
-    for (host, state) in hosts
-        .iter()
-        .filter(|host| host.node.role == Role::Master)
-        .zip(join_all(read).await)
-    {
+    for (host, state) in concerned(hosts).zip(join_all(read).await) {
         let (name, state) = state.map_err(|source: HostError| read_error(host, source))?;
         states.insert(name, state);
     }
     Ok(states)
 }
 
-/// The token of the restore that has not ended on every master.
+/// The token of the restore that has not ended on every host. One that no member was told of yet has begun nowhere: it is laid
+/// anew.
 pub fn under_way(states: &States) -> Option<&str> {
-    let state = states.values().find(|state| state.is_under_way())?;
+    let has_begun = |state: &&Progress| state.is_member() || state.reached.is_some();
+    let mut states = states.values().filter(|state| state.is_under_way());
+    let state = states.find(has_begun)?;
     Some(&state.settings.as_ref()?.token)
 }
 
-/// Whether a master has been laid what it needs for that restore. One that was the first to finish it has its data: to
+/// Whether a host has been laid what it needs for that restore. One that was the first to finish it has its data: to
 /// restore it again would set it back behind the others.
 pub fn takes_part(state: &Progress, token: &str) -> bool {
     let own = state.settings.as_ref();
     own.is_some_and(|settings| settings.token == token)
 }
 
-/// Lays snapshot and settings on every master that has them not yet. What an earlier, finished restore left is put away.
+/// Lays snapshot and settings on every host that has them not yet. What an earlier, finished restore left is put away.
 ///
-/// The settings are written last: a master without them has nothing to restore. An interrupted restore keeps its token.
+/// The settings are written last: a host without them has nothing to restore. Members are told last: when one is, all that must
+/// stop have been. An interrupted restore keeps its token.
 pub async fn lay(
+    inventory: &Inventory,
     hosts: &Hosts,
     members: &[&Host],
     states: &States,
@@ -101,44 +111,57 @@ pub async fn lay(
     );
     let initial_cluster: Vec<String> = members
         .iter()
-        .map(|host| format!("{}={}", host.node.name, peer_url(host.node.address)))
+        .map(|host| format!("{}={}", host.node.name, own_peer_url(&host.node)))
         .collect();
     let initial_cluster = initial_cluster.join(",");
-    let masters = hosts.iter().filter(|host| host.node.role == Role::Master);
-    let needy = masters.filter(|host| {
+    let needy = concerned(hosts).filter(|host| {
         !states
             .get(&host.node.name)
             .is_some_and(|state| under_way.is_some_and(|token| takes_part(state, token)))
     });
-    let laid = needy.map(async |host| {
-        let is_member = members
-            .iter()
-            .any(|member| member.node.name == host.node.name);
+    let is_member = |host: &Host| {
+        let name = &host.node.name;
+        members.iter().any(|member| member.node.name == *name)
+    };
+    let (last, first): (Vec<&Host>, Vec<&Host>) = needy.partition(|host| is_member(host));
+    let lay = async |host: &Host| {
         let settings = Settings {
             id: source.id.clone(),
             token: token.clone(),
-            part: if is_member {
+            part: if is_member(host) {
                 Part::Member
-            } else {
+            } else if inventory.runs_etcd(&host.node) {
                 Part::Bystander
+            } else {
+                Part::Client
             },
+            runner: Runner::of(&inventory.etcd),
+            has_control_plane: host.node.role == Role::Master,
+            data: inventory.etcd_data_directory().to_owned(),
             way: match source.content {
                 Content::OwnData => Way::ForceNewCluster,
                 Content::Here(_) | Content::OnHost(_) => Way::Snapshot,
             },
             name: host.node.name.clone(),
             address: host.node.address.to_string(),
-            peer_url: peer_url(host.node.address),
+            peer_url: own_peer_url(&host.node),
             initial_cluster: initial_cluster.clone(),
             sha256: source.sha256.clone(),
             left_behind: source.left_behind.clone(),
         };
         lay_on(host, &settings, source).await
-    });
-    for result in join_all(laid).await {
-        result?;
+    };
+    for hosts in [first, last] {
+        for result in join_all(hosts.into_iter().map(&lay)).await {
+            result?;
+        }
     }
     Ok(())
+}
+
+/// The peer URL of a host's member.
+fn own_peer_url(node: &Node) -> String {
+    peer_url(node.etcd.map_or(node.address, |seat| seat.peer_address))
 }
 
 const CLEAR: &str = r#"
@@ -158,10 +181,18 @@ free=$(df -PB1 "$d" | awk 'NR == 2 { print $4 }')
 [ "$free" -ge "$needed" ] || { echo "$d has $free bytes free, a restore needs $needed" >&2; exit 1; }
 "#;
 
+/// Bytes that a restore needs beside etcd's data.
+fn needed(settings: &Settings, source: &Source<'_>) -> u64 {
+    match settings.part {
+        Part::Member | Part::Bystander => source.size * 3,
+        Part::Client => 0,
+    }
+}
+
 async fn lay_on(host: &Host, settings: &Settings, source: &Source<'_>) -> Result<(), Error> {
     let clear = Script::new("restore-clear", CLEAR)
         .arg(DIRECTORY)
-        .arg((source.size * 3).to_string());
+        .arg(needed(settings, source).to_string());
     let failed = |error: HostError| read_error(host, error);
     host.succeed(&Command::script(clear))
         .await

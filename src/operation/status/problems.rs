@@ -162,7 +162,14 @@ fn etcd(inventory: &Inventory, status: &Status, problems: &mut Vec<Problem>) {
             problems.push(problem(
                 "",
                 format!("etcd counts a member that the inventory has not: {label} ({})", known.id),
-                "remove it from etcd if its host is gone for good: every vote that cannot be cast costs tolerance",
+                match inventory.etcd {
+                    EtcdTopology::Stacked => {
+                        "remove it from etcd if its host is gone for good: every vote that cannot be cast costs tolerance"
+                    }
+                    EtcdTopology::External(_) => {
+                        "`quorate provision` removes it, after the apiservers have heard of the members that stay"
+                    }
+                },
             ));
         } else if known.name.is_empty() {
             problems.push(problem(

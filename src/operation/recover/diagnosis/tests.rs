@@ -1,7 +1,7 @@
 //! Every way in which a control plane can be broken, and what is proposed.
 
 use super::*;
-use crate::cluster::etcd_member::Seats;
+use crate::cluster::etcd_member::{Seat, Seats};
 use crate::cluster::report::{Answer, Report};
 use crate::cluster::restore::Past;
 use crate::cluster::sample::{
@@ -366,14 +366,50 @@ fn a_dead_member_of_an_external_etcd_is_removed_and_a_wiped_one_joins_again() {
 }
 
 #[test]
-fn an_external_etcd_without_quorum_is_not_given_up() {
-    let lost = of_seats(|seats| {
-        seats.seats.truncate(1);
-        seats.unread.extend(["master2", "master3"]);
-        let left = seats.seats.first_mut().and_then(|seat| seat.etcd.as_mut());
-        left.expect("it answers").is_healthy = false;
+fn an_external_etcd_without_quorum_goes_on_with_its_only_survivor() {
+    let lone = |spoil: fn(&mut Seat<'_>)| {
+        of_seats(|seats| {
+            seats.seats.truncate(1);
+            seats.unread.extend(["master2", "master3"]);
+            spoil(seats.seats.first_mut().expect("one"));
+        })
+    };
+    let survivor = Proposal::Survivor("master1".to_owned());
+    let serves = lone(|seat| seat.etcd.as_mut().expect("it answers").is_healthy = false);
+    assert_eq!(serves, survivor);
+    let waits = lone(|seat| {
+        seat.etcd = None;
+        seat.report.etcd_status = Answer::Unreachable;
+        seat.report.etcd_health = Answer::Http(503, String::new());
+    });
+    assert_eq!(waits, survivor);
+    let lost = lone(|seat| {
+        seat.etcd = None;
+        seat.report.has.clear();
     });
     assert!(matches!(lost, Proposal::Refuse(_)), "{lost:?}");
+    let all_lost = of_seats(|seats| {
+        for seat in &mut seats.seats {
+            seat.etcd = None;
+            seat.report.has.clear();
+        }
+    });
+    assert_eq!(all_lost, Proposal::Restore);
+}
+
+#[test]
+fn two_survivors_of_five_are_not_chosen_between_while_one_is_silent() {
+    let two = of_seats(|seats| {
+        seats.seats.truncate(2);
+        // Of five, of whom three are lost.
+        seats.unread.extend(["etcd3", "etcd4", "etcd5"]);
+        for seat in &mut seats.seats {
+            seat.etcd = None;
+            seat.report.etcd_status = Answer::Unreachable;
+            seat.report.etcd_health = Answer::Http(503, String::new());
+        }
+    });
+    assert!(matches!(two, Proposal::Refuse(_)), "{two:?}");
 }
 
 #[test]
