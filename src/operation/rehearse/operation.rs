@@ -180,13 +180,14 @@ async fn recover_and_give_back(session: &Session, confirm: Option<&str>) -> Resu
         return ended;
     }
     // Whoever gave them back, they join by another recovery.
-    recover::recover(session, &request()).await?;
-    if boots(session) {
+    let was_away = boots(session);
+    let ended = recover::recover(session, &request()).await;
+    if was_away || boots(session) {
         // Who was away meanwhile is seen to when it is back.
         tokio::time::sleep(BOOTED).await;
         return recover::recover(session, &request()).await;
     }
-    Ok(())
+    ended
 }
 
 /// Longer than a machine takes to boot.
