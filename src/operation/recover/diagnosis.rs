@@ -293,7 +293,8 @@ impl Site<'_> {
                 name: node.name.clone(),
                 member: cluster.members.at(own_peer(node)).map(|member| member.id),
                 address: Some(node.address),
-                has_node: has_node(&node.name),
+                // Nobody is harmed by the Node of a master that never had a member, and nobody has probed that it is gone.
+                has_node: has_node(&node.name) && self.inventory.runs_etcd(node),
             })
             .filter(|removal| removal.member.is_some() || removal.has_node)
             .collect();

@@ -24,7 +24,7 @@ use crate::host::{Host, Hosts};
 use crate::inventory::etcd::EtcdPlace;
 use crate::operation::Session;
 use crate::operation::restore::{
-    Content, Source, States, after, lay, states, takes_part, under_way, walk,
+    Content, Source, States, after, is_concerned, lay, states, takes_part, under_way, walk,
 };
 
 /// How such a restore's id begins.
@@ -143,5 +143,13 @@ pub(super) async fn go_on(
         let part = taking_part(hosts, &states(hosts).await?);
         walk(&session.narrowed_to(&part)?, &part, meter, begun).await?;
     }
-    after(session, hosts, true).await
+    after(session, hosts, true).await?;
+    let nodes = session.inventory.nodes.iter();
+    for node in nodes.filter(|node| is_concerned(node) && hosts.get(&node.name).is_none()) {
+        note(&format!(
+            "{} does not answer: when it is back, or a new machine in its place, `quorate recover` sees to it",
+            node.name
+        ));
+    }
+    Ok(())
 }

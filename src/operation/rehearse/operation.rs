@@ -205,7 +205,31 @@ async fn recover_and_give_back(session: &Session, confirm: Option<&str>) -> Resu
         return ended;
     }
     // Whoever gave them back, they join by another recovery.
-    recover::recover(session, &request()).await
+    let was_away = boots(session);
+    let ended = recover::recover(session, &request()).await;
+    if was_away || boots(session) {
+        // Who was away meanwhile is seen to when it is back.
+        tokio::time::sleep(BOOTED).await;
+        return recover::recover(session, &request()).await;
+    }
+    ended
+}
+
+/// Longer than a machine takes to boot.
+const BOOTED: Duration = Duration::from_secs(60);
+
+/// Whether a machine that a recovery is about is on its way back.
+fn boots(session: &Session) -> bool {
+    let Desk::Rehearsal(rehearsal) = &session.desk else {
+        return false;
+    };
+    let world = rehearsal.simulation.world();
+    let nodes = session.inventory.nodes.iter();
+    let mut concerned = nodes.filter(|node| restore::is_concerned(node));
+    concerned.any(|node| {
+        let machine = world.machines.get(&node.name);
+        machine.is_some_and(|machine| machine.is_on && !machine.is_up())
+    })
 }
 
 /// Switches on the machines of masters and members that etcd, which lives, does not know any more; whether there were any.
