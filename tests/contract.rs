@@ -35,9 +35,10 @@ fn a_bare_host_needs_every_action() {
     let known: Vec<&str> = HOLDS_AT_FIRST.iter().map(|(name, _)| *name).collect();
     let bench = Bench::new("provision");
     assert_eq!(holding(&bench), known, "what holds on a bare host");
-    // Members that begin with the cluster are `etcd-found`'s.
+    // Members that begin with the cluster are `etcd-found`'s, and none is of the inventory no more.
     let with_member = [
         "control-plane-config",
+        "etcd-former",
         "etcd-member",
         "no-join-material",
         "registries",
@@ -125,9 +126,10 @@ fn every_action_changed_something_somewhere() {
         "registries",
     ];
     assert_eq!(idle(&Bench::new("provision")), known);
-    // Nor does a member go missing.
+    // Nor does a member go missing, or out of the inventory.
     let with_member = [
         "control-plane-config",
+        "etcd-former",
         "etcd-member",
         "no-join-material",
         "node-ready",

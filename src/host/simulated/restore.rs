@@ -66,7 +66,7 @@ pub(super) fn run(world: &mut World, host: &str, script: &Script) -> Option<Ende
     let done = (0, String::new(), String::new());
     let now = world.now;
     Some(match script.name {
-        "restore-state" => (0, state(world.machine(host)), String::new()),
+        "restore-state" => (0, state(world, host), String::new()),
         "restore-clear" => {
             clear(world.machine(host), now);
             done
@@ -84,7 +84,10 @@ pub(super) fn run(world: &mut World, host: &str, script: &Script) -> Option<Ende
 }
 
 /// What `state.sh` prints.
-pub(super) fn state(machine: &Machine) -> String {
+pub(super) fn state(world: &World, host: &str) -> String {
+    let Some(machine) = world.machines.get(host) else {
+        return String::new();
+    };
     let settings = machine.files.text(SETTINGS).unwrap_or_default();
     let mut text: String = settings
         .lines()
@@ -101,8 +104,8 @@ pub(super) fn state(machine: &Machine) -> String {
         text.push_str(&format!("snapshot {}\n", file.content.len()));
     }
     let stacked = image(machine);
-    let of_unit = machine.files.has(MEMBERSHIP);
-    let of_unit = of_unit.then(|| format!("etcd:{}", super::etcd::VERSION));
+    let version = machine.files.has(MEMBERSHIP).then(|| world.programs(host));
+    let of_unit = version.flatten().map(|version| format!("etcd:{version}"));
     if let Some(image) = stacked.clone().or(of_unit) {
         text.push_str(&format!("image {image}\n"));
     }

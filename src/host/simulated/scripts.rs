@@ -70,7 +70,7 @@ pub(super) fn probe(world: &mut World, host: &str, script: &Script) -> Result<Sa
             ),
         ),
         "system-user" => (2, String::new()),
-        "restore-state" => (0, restore::state(machine)),
+        "restore-state" => (0, restore::state(world, host)),
         "containerd-version" => {
             containerd_says(machine).map_or((127, String::new()), |said| (0, format!("{said}\n")))
         }
