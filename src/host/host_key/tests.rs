@@ -24,6 +24,10 @@ fn known(text: &str, host: &str, port: u16) -> KnownKeys {
     known
 }
 
+fn load(paths: &[Utf8PathBuf], host: &str, port: u16) -> Result<KnownKeys, FileError> {
+    KnownKeys::load(&KnownFiles::default(), paths, host, port)
+}
+
 fn verdict(text: &str, host: &str, port: u16) -> Verdict {
     known(text, host, port).judge(&key(ONE))
 }
@@ -151,7 +155,7 @@ fn names_that_openssh_has_hashed_are_found() {
     let text = fs_err::read_to_string(&file).unwrap();
     assert!(text.starts_with("|1|"), "{text}");
     for (host, port) in [("10.1.1.11", 22), ("10.1.1.12", 2222)] {
-        let known = KnownKeys::load(std::slice::from_ref(&file), host, port).unwrap();
+        let known = load(std::slice::from_ref(&file), host, port).unwrap();
         assert_eq!(known.judge(&key(ONE)), Verdict::Known);
     }
     assert_eq!(verdict(&text, "10.1.1.13", 22), Verdict::Unknown);
@@ -164,15 +168,35 @@ fn several_files_count_together_and_missing_ones_hold_nothing() {
     fs_err::write(path("one"), format!("a {ONE}\n")).unwrap();
     fs_err::write(path("two"), format!("@revoked a {ONE}\n")).unwrap();
     let files = [path("absent"), path("one"), path("two")];
-    let known = KnownKeys::load(&files, "a", 22).unwrap();
+    let known = load(&files, "a", 22).unwrap();
     assert_eq!(
         known.judge(&key(ONE)),
         refused(&format!("revoked by line 1 of {}", path("two")))
     );
     assert!(
-        KnownKeys::load(&[path("")], "a", 22).is_err(),
+        load(&[path("")], "a", 22).is_err(),
         "a directory cannot be read"
     );
+}
+
+#[test]
+fn a_file_that_has_changed_is_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = Utf8PathBuf::from_path_buf(directory.path().join("known_hosts")).unwrap();
+    let files = KnownFiles::default();
+    let verdict = || {
+        let known = KnownKeys::load(&files, std::slice::from_ref(&path), "a", 22);
+        known.unwrap().judge(&key(ONE))
+    };
+    assert_eq!(verdict(), Verdict::Unknown);
+    assert_eq!(
+        remember(&path, "a", 22, &key(ONE)).ok(),
+        Some(Verdict::Known)
+    );
+    assert_eq!(verdict(), Verdict::Known);
+    let revoked = format!("a {ONE}\n@revoked * {ONE}\n");
+    fs_err::write(&path, revoked).unwrap();
+    assert_eq!(verdict(), refused(&format!("revoked by line 2 of {path}")));
 }
 
 #[test]
@@ -229,9 +253,7 @@ fn no_known_hosts_make_the_parser_panic() {
     ];
     let good: Vec<&str> = lines.iter().map(String::as_str).collect();
     torture_text("known_hosts", &good, |text| {
-        let mut known = KnownKeys::default();
-        known.read(text, "known_hosts".into(), "a", 22);
-        let _ = known.judge(&key(ONE));
+        let _ = verdict(text, "a", 22);
     });
 }
 
