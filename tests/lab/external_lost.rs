@@ -6,6 +6,7 @@ use crate::CLUSTER;
 use crate::backup::{backup, cluster, is_there, write};
 use crate::external::{is_whole, leader, nothing_changes};
 use crate::harness::Lab;
+use crate::recover::a_recovery_killed_at_a_random_moment_goes_on;
 
 /// From the command to `/readyz` through the virtual IP after all data was lost.
 const RTO: Duration = Duration::from_secs(120);
@@ -19,7 +20,7 @@ pub fn what_is_lost_comes_back(lab: &Lab, members: &[&str]) {
     a_restore_killed_at_a_random_moment_goes_on(lab);
     a_restore_is_taken_back(lab);
     a_restore_on_one_member_is_joined_by_the_others(lab);
-    a_recovery_killed_at_a_random_moment_goes_on(lab, members);
+    a_recovery_killed_at_a_random_moment_goes_on(lab, members, is_whole);
     a_survivor_carries_on(lab, members, false);
     a_survivor_carries_on(lab, members, true);
     nothing_changes(lab);
@@ -125,27 +126,6 @@ fn a_restore_on_one_member_is_joined_by_the_others(lab: &Lab) {
     );
     lab.wait("the cluster whole", CLUSTER, is_whole);
     assert!(is_there(lab, "before-the-single") && !is_there(lab, "after-the-single"));
-}
-
-/// Killed while the dead member is removed, and again while its replacement is added.
-fn a_recovery_killed_at_a_random_moment_goes_on(lab: &Lab, members: &[&str]) {
-    let member = members[crate::random(members.len())];
-    lab.fault("kill", member);
-    lab.wait("the loss to be seen", CLUSTER, |status| !is_whole(status));
-    lab.killed(&["recover", "--yes"], Duration::from_secs(12));
-    // It may have been done with the removal: then only the machine is missing.
-    let kind = || lab.json(&["recover", "--plan"])["proposal"]["kind"].clone();
-    if kind() == "remove" {
-        lab.again(&["recover", "--yes"]);
-    }
-    assert_eq!(kind(), "wait");
-    lab.replace(member);
-    lab.killed(&["recover", "--yes"], Duration::from_secs(70));
-    if kind() != "nothing" {
-        lab.again(&["recover", "--yes"]);
-    }
-    lab.wait("the cluster whole", CLUSTER, is_whole);
-    assert_eq!(kind(), "nothing");
 }
 
 /// Two of three killed, one with its disk; the other comes back with what it knew. The survivor's etcd is found as it serves
