@@ -16,8 +16,9 @@ use crate::inventory::Role;
 use crate::operation::Session;
 use crate::report::{Format, println};
 
-/// Mirror pods and DaemonSets follow what runs by themselves, a little later.
-const SETTLES: Duration = Duration::from_secs(90);
+/// Mirror pods and DaemonSets follow what runs by themselves, a little later: kubelet looks at a pod every 60 to 90 seconds
+/// (`syncFrequency` with a jitter of half of it, `pod_workers.go`), and 59 were seen.
+const SETTLES: Duration = Duration::from_secs(180);
 
 const PAUSE: Duration = Duration::from_secs(2);
 
