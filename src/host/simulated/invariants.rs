@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::external_etcd::is_external;
+use super::restore::has_apiserver;
 use super::snapshot::image;
 use super::world::World;
 use crate::inventory::Role;
@@ -61,13 +62,17 @@ impl World {
     }
 
     /// Every file is old or new, never half, where programs look for it. Below quorate's own directories nobody does, and a
-    /// master without etcd's manifest is blank to everyone.
+    /// master without etcd's manifest, or the apiserver's where etcd is elsewhere, is blank to everyone.
     fn look_at_files(&mut self) {
         let own = ["/var/lib/quorate/", "/run/quorate/"];
         let is_seen = |path: &&String| !own.iter().any(|own| path.starts_with(own));
         let half = self.machines.values().find_map(|machine| {
-            let is_blank =
-                machine.role == Role::Master && image(machine).is_none() && !is_external(machine);
+            let has_manifest = if is_external(machine) {
+                has_apiserver(machine)
+            } else {
+                image(machine).is_some()
+            };
+            let is_blank = machine.role == Role::Master && !has_manifest;
             let path = machine.files.half().find(is_seen).filter(|_| !is_blank)?;
             Some(format!("{path} on {} is written by half", machine.name))
         });

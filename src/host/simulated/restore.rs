@@ -109,12 +109,7 @@ pub(super) fn state(world: &World, host: &str) -> String {
     if let Some(image) = stacked.clone().or(of_unit) {
         text.push_str(&format!("image {image}\n"));
     }
-    let places = [MANIFESTS.to_owned(), format!("{DIRECTORY}/manifests")];
-    let has_apiserver = |place: &String| {
-        let manifest = format!("{place}/kube-apiserver.yaml");
-        machine.files.has(&manifest)
-    };
-    if stacked.is_none() && places.iter().any(has_apiserver) {
+    if stacked.is_none() && has_apiserver(machine) {
         text.push_str("has apiserver-only\n");
     }
     text
@@ -128,6 +123,13 @@ fn places(settings: &Settings) -> [String; 2] {
 /// Whether systemd runs a member on the host.
 fn has_unit(settings: &Settings) -> bool {
     settings.runner == Runner::Systemd && settings.part != Part::Client
+}
+
+/// Whether a machine has an apiserver's manifest, in place or parked.
+pub(super) fn has_apiserver(machine: &Machine) -> bool {
+    let places = [MANIFESTS.to_owned(), format!("{DIRECTORY}/manifests")];
+    let mut manifests = places.iter().map(|it| format!("{it}/kube-apiserver.yaml"));
+    manifests.any(|manifest| machine.files.has(&manifest))
 }
 
 fn settings(machine: &Machine) -> Option<Settings> {
