@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::host::Hosts;
 use crate::host::probe::Probe;
 use crate::inventory::version::KubeVersion;
-use crate::inventory::{Node, PackageSource, Role};
+use crate::inventory::{Inventory, Node, PackageSource, Role};
 use crate::os::Family;
 use crate::plan::Plan;
 use crate::report::eprintln;
@@ -133,7 +133,7 @@ pub async fn upgrade(session: &Session, options: &Options) -> Result<(), Error> 
     let meter = Arc::new(Meter::default());
     let hosts = target.connect_all(&whole, &meter).await?;
     let reader = Reader::new(&hosts);
-    read(&target, &whole, &hosts, &reader).await?;
+    read(&target, &whole, &hosts, &reader, gates::probes).await?;
     let tell = |host: &str, what: String| eprintln(&format!("{host}: found: {what}"));
     follow_leftovers(&target, &whole, &hosts, &reader, &tell).await?;
     let fleet = reader.fleet();
@@ -167,7 +167,7 @@ pub async fn upgrade(session: &Session, options: &Options) -> Result<(), Error> 
     for release in hops.releases {
         let hop = at(session, release);
         let mut plan = plan::of_hop(&hop, &options.policies)?;
-        read(&hop, &plan, &hosts, &reader).await?;
+        read(&hop, &plan, &hosts, &reader, gates::probes).await?;
         plan::order_masters(&mut plan, &hop, &reader.fleet());
         let work = Work {
             operation: "upgrade",
@@ -218,17 +218,18 @@ fn site<'a>(session: &'a Session, fleet: &'a Fleet, options: &Options) -> Site<'
     )
 }
 
-/// Reads what is stale of everything that the gates and the playbook want to know, one round trip per host.
+/// Reads what is stale of everything that the gates (`of_gates`) and the playbook want to know, one round trip per host.
 async fn read(
     session: &Session,
     plan: &Plan,
     hosts: &Hosts,
     reader: &Reader<'_>,
+    of_gates: fn(&Inventory, &Node) -> Vec<Probe>,
 ) -> Result<(), Error> {
     let fleet = Fleet::default();
     let probes = |node: &Node| {
         let cx = session.context(node, &fleet);
-        let mut probes = gates::probes(&session.inventory, node);
+        let mut probes = of_gates(&session.inventory, node);
         probes.extend(
             plan.steps_of(&node.name)
                 .flat_map(|(_, _, step)| step.action.probes(&cx)),

@@ -19,8 +19,8 @@ use super::super::Session;
 use super::super::consent::agree;
 use super::super::forecast::forecast;
 use super::super::provision::{Work, carry_out, etcd_leader_last, follow_leftovers};
-use super::{Intent, refuse, snapshot};
-use crate::action::{Action as _, Fleet, Scope, etcd_others};
+use super::{Intent, read, refuse, snapshot};
+use crate::action::{Fleet, etcd_others};
 use crate::cluster::etcd_member::SeatState;
 use crate::cluster::plane::Plane;
 use crate::engine::meter::Meter;
@@ -28,8 +28,8 @@ use crate::engine::reader::Reader;
 use crate::error::Error;
 use crate::host::Hosts;
 use crate::host::probe::Probe;
+use crate::inventory::EtcdTopology;
 use crate::inventory::etcd::{EtcdPackages, EtcdVersion};
-use crate::inventory::{EtcdTopology, Node};
 use crate::os::Family;
 use crate::plan::Plan;
 use crate::report::{Format, eprintln, println};
@@ -49,10 +49,10 @@ pub async fn upgrade_etcd(session: &Session, to: EtcdVersion, intent: Intent) ->
     let meter = Arc::new(Meter::default());
     let hosts = target.connect_all(&plan, &meter).await?;
     let reader = Reader::new(&hosts);
-    read(&target, &plan, &hosts, &reader).await?;
+    read(&target, &plan, &hosts, &reader, gates::probes).await?;
     let tell = |host: &str, what: String| eprintln(&format!("{host}: found: {what}"));
     follow_leftovers(&target, &plan, &hosts, &reader, &tell).await?;
-    read(&target, &plan, &hosts, &reader).await?;
+    read(&target, &plan, &hosts, &reader, gates::probes).await?;
     let fleet = reader.fleet();
     if forecast(&target, &plan, &fleet).is_ok_and(|pending| pending.is_empty()) {
         told(session, to, "unchanged", begun);
@@ -99,31 +99,6 @@ fn at(session: &Session, to: EtcdVersion) -> Result<Session, Error> {
         }
     }
     Ok(session)
-}
-
-/// Reads what is stale of everything that the gates and the playbook want to know, one round trip per host.
-async fn read(
-    session: &Session,
-    plan: &Plan,
-    hosts: &Hosts,
-    reader: &Reader<'_>,
-) -> Result<(), Error> {
-    let fleet = Fleet::default();
-    let probes = |node: &Node| {
-        let cx = session.context(node, &fleet);
-        let mut probes = gates::probes(&session.inventory, node);
-        let steps = plan.steps_of(&node.name);
-        probes.extend(steps.flat_map(|(_, _, step)| step.action.probes(&cx)));
-        probes
-    };
-    let wanted = hosts
-        .iter()
-        .map(|host| (host.node.name.clone(), probes(&host.node)));
-    let errors = reader.freshen(wanted.collect(), Scope::Host).await;
-    match errors.into_iter().next() {
-        None => Ok(()),
-        Some((host, source)) => Err(Error::Read { host, source }),
-    }
 }
 
 /// What the repositories of every host offer whose packages are to be replaced; a host that could not be asked is left out.
@@ -202,7 +177,7 @@ async fn read_back(
     to: EtcdVersion,
 ) -> Result<(), Error> {
     let reader = Reader::new(hosts);
-    read(session, plan, hosts, &reader).await?;
+    read(session, plan, hosts, &reader, gates::probes).await?;
     let fleet = reader.fleet();
     let plane = Plane::read(&session.inventory, &fleet);
     let seats = plane.external.iter().flat_map(|seats| &seats.seats);
