@@ -258,6 +258,7 @@ async fn add(effect: &Effect<'_>) -> Result<(), ActionError> {
             Step::Start => {
                 configure(effect, &fleet).await?;
                 start(effect).await?;
+                last.push_str("; its own word is in `journalctl -u etcd` there");
             }
             // Refused while it is not in sync: asked again.
             Step::Promote(id) => {

@@ -1,6 +1,5 @@
 //! etcd as a cluster of its own, real and under systemd: founded, changed, cut off, wiped, while a client asks the API.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -8,6 +7,7 @@ use serde_json::Value;
 use crate::client::{Client, Figures};
 use crate::external_lost;
 use crate::harness::Lab;
+use crate::peers::PeerNetwork;
 
 /// The version that Debian 12 has.
 const VERSION: &str = "3.4.23";
@@ -43,14 +43,14 @@ const SHOWN: &str = r"
 /// Members on the masters, with a network of their own for the traffic between them.
 pub fn on_the_masters() {
     let lab = Lab::up();
-    let peers = PeerNetwork::new(&lab, &MEMBERS);
+    let peers = lab.with_peer_network(&MEMBERS);
     let host = |host: &&str| format!("{host}: {{ peer-address: {} }}", peers.address(host));
     let hosts: Vec<String> = MEMBERS.iter().map(host).collect();
     let settings = format!("  peer-network: {}\n{}", peers.network(), mirror(&lab));
     write_etcd(&lab, &settings, &hosts);
     external_lost::a_founding_killed_at_a_random_moment_is_finished(&lab);
     founded(&lab);
-    a_member_whose_peers_are_cut_off_steps_aside(&lab, &peers);
+    a_member_whose_peers_are_cut_off_steps_aside(&lab, peers);
     certificates_near_their_end_are_made_anew_and_nothing_restarts(&lab);
     a_changed_setting_rolls_one_member_at_a_time(&lab);
     etcd_is_upgraded_and_no_request_fails(&lab);
@@ -392,81 +392,4 @@ fn two_of_five_members_leave(lab: &Lab, rest: &str, hosts: &[String]) {
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
         assert_eq!(said.trim(), "inactive", "etcd of {name}");
     }
-}
-
-/// A second bridge with a cable to some hosts, which is their `eth1`. It carries the lab's mark, so that `lab down` takes it
-/// away.
-struct PeerNetwork {
-    subnet: u8,
-}
-
-impl PeerNetwork {
-    fn new(lab: &Lab, hosts: &[&str]) -> Self {
-        let endpoint = lab.endpoint().ip().to_string();
-        let subnet = endpoint
-            .split('.')
-            .nth(2)
-            .and_then(|part| part.parse().ok());
-        let network = Self {
-            subnet: subnet.expect("10.77.N.100"),
-        };
-        let bridge = network.bridge();
-        ip(&[
-            "link",
-            "add",
-            &bridge,
-            "type",
-            "bridge",
-            "stp_state",
-            "0",
-            "forward_delay",
-            "0",
-        ]);
-        ip(&[
-            "link",
-            "set",
-            &bridge,
-            "alias",
-            &format!("quorate-lab:{}", lab.name()),
-        ]);
-        ip(&["link", "set", &bridge, "up"]);
-        for host in hosts {
-            let cable = network.cable(host);
-            let namespace = format!("qr.{}.{host}", lab.name());
-            ip(&[
-                "link", "add", &cable, "type", "veth", "peer", "name", "eth1", "netns", &namespace,
-            ]);
-            ip(&["link", "set", &cable, "master", &bridge, "up"]);
-            let address = format!("{}/24", network.address(host));
-            ip(&["-n", &namespace, "address", "add", &address, "dev", "eth1"]);
-            ip(&["-n", &namespace, "link", "set", "eth1", "up"]);
-        }
-        network
-    }
-
-    fn bridge(&self) -> String {
-        format!("qrp-{}", self.subnet)
-    }
-
-    fn cable(&self, host: &str) -> String {
-        format!("qrp{}{}", self.subnet, &host[host.len() - 1..])
-    }
-
-    fn network(&self) -> String {
-        format!("10.78.{}.0/24", self.subnet)
-    }
-
-    fn address(&self, host: &str) -> String {
-        format!("10.78.{}.10{}", self.subnet, &host[host.len() - 1..])
-    }
-
-    fn set(&self, host: &str, state: &str) {
-        ip(&["link", "set", &self.cable(host), state]);
-    }
-}
-
-fn ip(words: &[&str]) {
-    let output = Command::new("ip").args(words).output().expect("ip starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {words:?}: {said}");
 }

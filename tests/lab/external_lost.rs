@@ -164,7 +164,7 @@ fn a_survivor_carries_on(lab: &Lab, members: &[&str], is_late: bool) {
         lab.started_said()
     );
     assert!(back <= SURVIVOR, "{back:?}");
-    lab.fault("boot", with_disk);
+    lab.boot(with_disk);
     lab.replace(without_disk);
     let begun = Instant::now();
     lab.must(&["recover", "--yes"]);

@@ -1,12 +1,15 @@
 //! The lab as a test sees it: real hosts that go away with the value.
 
+use std::cell::OnceCell;
 use std::hash::{Hash as _, Hasher as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use serde_json::Value;
+
+use crate::peers::PeerNetwork;
 
 /// Time between two questions about the cluster's state.
 const POLL: Duration = Duration::from_secs(2);
@@ -20,6 +23,7 @@ pub struct Lab {
     _directory: tempfile::TempDir,
     state: Utf8PathBuf,
     home: Utf8PathBuf,
+    peers: OnceCell<PeerNetwork>,
 }
 
 impl Lab {
@@ -43,6 +47,7 @@ impl Lab {
             _directory: directory,
             state,
             home,
+            peers: OnceCell::new(),
         };
         lab.quorate(&["lab", "down", "--name", &lab.name]);
         let up = [
@@ -55,6 +60,15 @@ impl Lab {
         ];
         lab.must(&[&up[..], arguments].concat());
         lab
+    }
+
+    /// Makes a second network of these hosts, which stay in it whenever they are booted.
+    pub fn with_peer_network(&self, hosts: &[&str]) -> &PeerNetwork {
+        let IpAddr::V4(endpoint) = self.endpoint().ip() else {
+            panic!("a lab speaks IPv4");
+        };
+        self.peers
+            .get_or_init(|| PeerNetwork::new(&self.name, endpoint, hosts))
     }
 
     /// Its name.
@@ -185,14 +199,27 @@ impl Lab {
         ))
     }
 
-    /// A fault: `cut`, `heal`, `kill`, `boot`.
+    /// A fault: `cut`, `heal`, `kill`.
     pub fn fault(&self, verb: &str, host: &str) {
         self.must(&["lab", verb, "--name", &self.name, host]);
     }
 
+    /// Boots a host that was killed, with its disk.
+    pub fn boot(&self, host: &str) {
+        self.booted(&[host]);
+    }
+
     /// Boots a host as a replaced machine: an empty disk.
     pub fn replace(&self, host: &str) {
-        self.must(&["lab", "boot", "--name", &self.name, "--fresh", host]);
+        self.booted(&["--fresh", host]);
+    }
+
+    fn booted(&self, words: &[&str]) {
+        let boot = ["lab", "boot", "--name", &self.name];
+        self.must(&[&boot[..], words].concat());
+        if let (Some(peers), Some(host)) = (self.peers.get(), words.last()) {
+            peers.plug_in(host);
+        }
     }
 
     /// Runs a shell line on one host through SSH.

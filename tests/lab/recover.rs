@@ -175,7 +175,7 @@ fn a_survivor_carries_on(lab: &Lab, is_late: bool) {
     println!("figure: quorum lost, `{words}`: service back in {back:?} (bar 180 s)");
     assert!(run.wait().expect("it ends").success());
     assert!(back < Duration::from_secs(180), "{back:?}");
-    lab.fault("boot", "master2");
+    lab.boot("master2");
     lab.replace("master3");
     joins_again(
         lab,

@@ -28,6 +28,8 @@ pub struct Machine {
     pub name: String,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Its address in the network of etcd's members, if that is another one.
+    pub peer_address: Option<Ipv4Addr>,
     /// What it is for.
     pub role: Role,
     /// `/etc/machine-id`.
@@ -102,6 +104,10 @@ impl Machine {
         let mut machine = Self {
             name: node.name.clone(),
             address: node.address,
+            peer_address: node
+                .etcd
+                .map(|seat| seat.peer_address)
+                .filter(|address| *address != node.address),
             role: node.role,
             machine_id: crate::text::hex(node.name.as_bytes()),
             is_on: true,

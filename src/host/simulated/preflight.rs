@@ -42,7 +42,7 @@ fn preflight_of_bare(world: &World, machine: &Machine, targets: &[String]) -> Ve
             .values()
             .find(|other| other.holds_vip && other.name != machine.name);
         lines.push(holder.map_or("vip silent".to_owned(), |holder| {
-            format!("vip answered {}", super::probes::mac(holder))
+            format!("vip answered {}", super::probes::mac(holder.address))
         }));
         lines.push("listened yes".to_owned());
     } else if machine.role.is_node() {

@@ -90,11 +90,15 @@ fn usual(machine: &Machine) -> Facts {
         memory: 8 << 30,
         disk_free: 100 << 30,
         cgroup_v2: true,
-        interfaces: vec![Interface {
-            name: "eth0".to_owned(),
-            mac: mac(machine),
-            addresses: vec![(machine.address, 24)],
-        }],
+        interfaces: std::iter::once(machine.address)
+            .chain(machine.peer_address)
+            .zip(0..)
+            .map(|(address, number)| Interface {
+                name: format!("eth{number}"),
+                mac: mac(address),
+                addresses: vec![(address, 24)],
+            })
+            .collect(),
         init: "systemd".to_owned(),
         ..Facts::default()
     }
@@ -122,8 +126,8 @@ impl Machine {
 }
 
 /// A hardware address made of the network's.
-pub(super) fn mac(machine: &Machine) -> String {
-    let [a, b, c, d] = machine.address.octets();
+pub(super) fn mac(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
     format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 

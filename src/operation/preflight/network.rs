@@ -144,21 +144,30 @@ pub fn openings(inventory: &Inventory) -> Vec<Opening> {
 }
 
 pub(super) fn judge_host(inventory: &Inventory, host: &Examined<'_>, verdict: &mut Verdict) {
-    judge_address(host, verdict);
+    judge_addresses(host, verdict);
     judge_ports(inventory, host, verdict);
     judge_paths(host, verdict);
 }
 
-/// kubelet, apiserver and etcd announce the inventory's address: it must be the host's own, not one that is translated.
-fn judge_address(host: &Examined<'_>, verdict: &mut Verdict) {
-    if host.machine.interfaces.is_empty() || host.machine.holds(host.node.address) {
-        return;
+/// kubelet, apiserver and etcd announce the inventory's addresses: they must be the host's own, not ones that are translated.
+fn judge_addresses(host: &Examined<'_>, verdict: &mut Verdict) {
+    let lacks = |address| !host.machine.interfaces.is_empty() && !host.machine.holds(address);
+    let address = host.node.address;
+    if lacks(address) {
+        verdict.refusals.push(host.finding(
+            "address",
+            format!("no interface holds {address}"),
+            "write the address that the host itself has; how to reach it otherwise goes under its `ssh: { host: … }`",
+        ));
     }
-    verdict.refusals.push(host.finding(
-        "address",
-        format!("no interface holds {}", host.node.address),
-        "write the address that the host itself has; how to reach it otherwise goes under its `ssh: { host: … }`",
-    ));
+    let seat = host.node.etcd.filter(|seat| seat.peer_address != address);
+    if let Some(seat) = seat.filter(|seat| lacks(seat.peer_address)) {
+        verdict.refusals.push(host.finding(
+            "peer-address",
+            format!("no interface holds {}, at which etcd's members are to reach it", seat.peer_address),
+            "bring that network up on it, or write the address that it has there as its `peer-address:` under `etcd: hosts:`",
+        ));
+    }
 }
 
 /// Ports that must be free or be our own program's, by the role of the host.

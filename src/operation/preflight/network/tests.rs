@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "tests")]
 use super::*;
 use crate::host::facts::Listener;
+use crate::inventory::etcd::EtcdSeat;
 use crate::operation::fixture::{Site, checks};
 
 #[test]
@@ -151,4 +152,21 @@ fn an_address_that_the_host_does_not_have_is_refused() {
     let mut site = Site::new();
     site.machine("worker1").interfaces[0].addresses.clear();
     assert_eq!(checks(&site.judge().refusals), ["address"]);
+}
+
+/// Its etcd could not listen, and would be a member that never starts.
+#[test]
+fn a_member_without_its_address_among_the_members_is_refused() {
+    let mut site = Site::new();
+    let member = site
+        .inventory
+        .nodes
+        .iter_mut()
+        .find(|it| it.name == "master2");
+    let peer_address = "10.2.2.102".parse().expect("an address");
+    member.expect("a master").etcd = Some(EtcdSeat { peer_address });
+    assert_eq!(checks(&site.judge().refusals), ["peer-address"]);
+    let interface = &mut site.machine("master2").interfaces[0];
+    interface.addresses.push((peer_address, 24));
+    assert_eq!(checks(&site.judge().refusals), [""; 0]);
 }
