@@ -135,17 +135,8 @@ fn a_setting_of_kubelet_reaches_every_node_and_no_load_balancer() {
 }
 
 #[test]
-fn one_more_worker_is_a_name_for_the_others_and_all_of_the_work_for_itself() {
+fn one_more_worker_is_nobody_elses_business() {
     let found = changes("\nkubeadm:", "  worker3: 10.1.1.203\n\nkubeadm:");
-    let others: BTreeSet<String> = found
-        .iter()
-        .filter(|line| !line.starts_with("worker3: "))
-        .cloned()
-        .collect();
-    let names = [
-        "lb1", "lb2", "master1", "master2", "master3", "worker1", "worker2",
-    ]
-    .map(|host| format!("{host}: Put every host of the cluster into /etc/hosts"));
-    assert_eq!(others, names.into());
+    assert!(found.iter().all(|line| line.starts_with("worker3: ")), "{found:?}");
     assert!(found.contains("worker3: Join the cluster"), "{found:?}");
 }

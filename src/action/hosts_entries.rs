@@ -1,9 +1,9 @@
-//! `hosts-entries`: every host of the cluster, by name, in `/etc/hosts`.
+//! `hosts-entries`: who carries the control plane, by name, in `/etc/hosts`.
 //!
 //! *Why*: kubeadm's etcd join looks up node names, and a name server that does not answer costs it tens of seconds per
-//! look-up. The entries stand in a marked block; the rest of the file belongs to others and is not touched.
-
-use std::sync::OnceLock;
+//! look-up. A host also knows its own name, which kubeadm's preflight and sudo look up. Workers are not among the names: nothing
+//! looks them up, and one more would change every host of a thousand. The entries stand in a marked block; the rest of the file
+//! belongs to others and is not touched.
 
 use camino::Utf8PathBuf;
 use schemars::JsonSchema;
@@ -12,29 +12,17 @@ use serde::{Deserialize, Serialize};
 use super::remote_file::{self, Wanted};
 use super::{Action, ActionError, Change, Check, Context, Effect};
 use crate::host::probe::Probe;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Node, Role};
 
 const PATH: &str = "/etc/hosts";
 const BEGIN: &str = "# quorate: begin";
 const END: &str = "# quorate: end";
 
-/// A marked block in `/etc/hosts` with the name and address of every host, and of the VIP if it has a name.
+/// A marked block in `/etc/hosts` with the names and addresses of the load balancers, the masters, etcd's members and the host
+/// itself, and of the VIP if it has a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct HostsEntries {
-    /// The block of the plan's inventory, which all hosts share: each host's own would cost it the more, the more there are.
-    #[serde(skip)]
-    #[schemars(skip)]
-    block: OnceLock<Block>,
-}
-
-/// Our lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Block {
-    entries: Vec<String>,
-    /// All of them, between their markers, as they stand in the file.
-    text: String,
-}
+pub struct HostsEntries {}
 
 impl Action for HostsEntries {
     fn probes(&self, _cx: &Context<'_>) -> Vec<Probe> {
@@ -42,87 +30,71 @@ impl Action for HostsEntries {
     }
 
     fn check(&self, cx: &Context<'_>) -> Result<Check, ActionError> {
-        let change = self.wanted(cx)?.change(cx)?;
+        let change = wanted(cx)?.change(cx)?;
         Ok(change.map_or(Check::Satisfied, Check::Needed))
     }
 
     async fn apply(&self, effect: &Effect<'_>, _change: &Change) -> Result<(), ActionError> {
-        let file = self.wanted(&effect.cx)?.into_remote();
+        let file = wanted(&effect.cx)?.into_remote();
         Ok(effect.host.transport.write(&[file]).await?)
     }
 
     /// Offline the rest of the file is unknown: this is the block alone.
     fn files(&self, cx: &Context<'_>) -> Result<Vec<(Utf8PathBuf, Vec<u8>)>, ActionError> {
-        let block = self.block(cx.inventory).text.clone();
+        let block = block(&entries(cx.inventory, cx.node));
         Ok(vec![(PATH.into(), block.into_bytes())])
     }
 }
 
-impl HostsEntries {
-    fn block(&self, inventory: &Inventory) -> &Block {
-        self.block.get_or_init(|| Block::new(entries(inventory)))
-    }
-
-    /// The file with our block in it.
-    fn wanted(&self, cx: &Context<'_>) -> Result<Wanted, ActionError> {
-        let block = self.block(cx.inventory);
-        Ok(match remote_file::foreign_text(PATH, cx)? {
-            None => Wanted::public(PATH, block.text.clone()),
-            Some((state, text)) => Wanted::edited(PATH, state, block.put_into(text)),
-        })
-    }
+/// The file with our block in it.
+fn wanted(cx: &Context<'_>) -> Result<Wanted, ActionError> {
+    let entries = entries(cx.inventory, cx.node);
+    Ok(match remote_file::foreign_text(PATH, cx)? {
+        None => Wanted::public(PATH, block(&entries)),
+        Some((state, text)) => Wanted::edited(PATH, state, put_into(text, &entries)),
+    })
 }
 
-fn entries(inventory: &Inventory) -> Vec<String> {
+fn entries(inventory: &Inventory, own: &Node) -> Vec<String> {
+    let is_named = |node: &&Node| {
+        node.role != Role::Worker || inventory.runs_etcd(node) || node.name == own.name
+    };
+    let hosts = inventory
+        .nodes
+        .iter()
+        .filter(is_named)
+        .map(|node| format!("{} {}", node.address, node.name));
     let vip = inventory
         .vip
         .dns
         .iter()
         .map(|name| format!("{} {name}", inventory.vip.address));
-    let hosts = inventory
-        .nodes
-        .iter()
-        .map(|node| format!("{} {}", node.address, node.name));
     hosts.chain(vip).collect()
 }
 
-impl Block {
-    fn new(entries: Vec<String>) -> Self {
-        let lines = std::iter::once(BEGIN)
-            .chain(entries.iter().map(String::as_str))
-            .chain(std::iter::once(END));
-        let text = lines.flat_map(|line| [line, "\n"]).collect();
-        Self { entries, text }
-    }
+/// The entries between their markers, as they stand in the file.
+fn block(entries: &[String]) -> String {
+    let lines = std::iter::once(BEGIN)
+        .chain(entries.iter().map(String::as_str))
+        .chain(std::iter::once(END));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
 
-    /// The text with exactly one block, where the first one stood, or else at the end.
-    fn put_into(&self, text: &str) -> String {
-        if self.is_all_of_ours(text) {
-            return text.to_owned();
-        }
-        let lines: Vec<&str> = text.lines().collect();
-        let is_ours = ours(&lines, &self.entries);
-        let first = is_ours.iter().position(|ours| *ours).unwrap_or(lines.len());
-        let others = |skip: usize, take: usize| {
-            let part = lines.iter().zip(&is_ours).skip(skip).take(take);
-            let others = part.filter(|(_, ours)| !**ours);
-            others.flat_map(|(line, _)| [*line, "\n"])
-        };
-        others(0, first)
-            .chain([self.text.as_str()])
-            .chain(others(first, lines.len()))
-            .collect()
-    }
-
-    /// Whether the text is of whole lines and has the block once, and no other mark of ours: as it nearly always is. Looking
-    /// at each line would cost every host the more, the more hosts there are.
-    fn is_all_of_ours(&self, text: &str) -> bool {
-        let has_mark = |part: &str| part.contains(BEGIN) || part.contains(END);
-        text.split_once(&self.text).is_some_and(|(before, after)| {
-            let is_whole = |part: &str| part.is_empty() || part.ends_with('\n');
-            is_whole(before) && is_whole(after) && !has_mark(before) && !has_mark(after)
-        })
-    }
+/// The text with exactly one block, where the first one stood, or else at the end.
+fn put_into(text: &str, entries: &[String]) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let is_ours = ours(&lines, entries);
+    let first = is_ours.iter().position(|ours| *ours).unwrap_or(lines.len());
+    let others = |skip: usize, take: usize| {
+        let part = lines.iter().zip(&is_ours).skip(skip).take(take);
+        let others = part.filter(|(_, ours)| !**ours);
+        others.flat_map(|(line, _)| [*line, "\n"])
+    };
+    let block = block(entries);
+    others(0, first)
+        .chain([block.as_str()])
+        .chain(others(first, lines.len()))
+        .collect()
 }
 
 /// Which lines are ours: whole blocks, markers that lost their partner, and next to those the lines that we write.
@@ -171,7 +143,7 @@ mod tests {
     const BLOCK: &str = "# quorate: begin\n10.0.0.1 a\n10.0.0.2 b\n# quorate: end\n";
 
     fn block_in(text: &str) -> String {
-        Block::new(vec!["10.0.0.1 a".to_owned(), "10.0.0.2 b".to_owned()]).put_into(text)
+        put_into(text, &["10.0.0.1 a".to_owned(), "10.0.0.2 b".to_owned()])
     }
 
     #[test]
@@ -220,24 +192,30 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_host_and_the_name_of_the_vip_are_entered() {
+    fn names_on(host: &str) -> Vec<String> {
         let mut inventory = crate::testing::inventory();
         inventory.vip.dns = Some("api.example.com".to_owned());
-        let entries = entries(&inventory);
-        assert_eq!(entries.len(), 7);
-        assert_eq!(entries.first().map(String::as_str), Some("10.1.1.11 lb1"));
-        assert_eq!(
-            entries.last().map(String::as_str),
-            Some("10.1.1.100 api.example.com")
-        );
+        let own = inventory.node(host).expect("a host");
+        let entries = entries(&inventory, own).into_iter();
+        entries
+            .map(|it| it.split(' ').skip(1).collect())
+            .collect()
+    }
+
+    #[test]
+    fn the_control_plane_the_host_itself_and_the_name_of_the_vip_are_entered() {
+        let carry = ["lb1", "lb2", "master1", "master2", "master3"];
+        assert_eq!(names_on("lb1"), [&carry[..], &["api.example.com"]].concat());
+        let on_worker = [&carry[..], &["worker1", "api.example.com"]].concat();
+        assert_eq!(names_on("worker1"), on_worker);
     }
 
     #[test]
     fn a_file_with_the_block_holds_whatever_its_mode() {
-        let block =
-            Block::new(entries(&crate::testing::inventory())).put_into("127.0.0.1 localhost\n");
-        let mut state = FileState::regular(block);
+        let world = World::new("lb1");
+        let cx = world.cx();
+        let text = put_into("127.0.0.1 localhost\n", &entries(cx.inventory, cx.node));
+        let mut state = FileState::regular(text);
         state.mode = 0o664;
         let world = World::new("lb1").reading(Readings::default().with_file(PATH, state));
         let verdict = HostsEntries::default()

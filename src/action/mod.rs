@@ -418,7 +418,7 @@ actions! {
     NoJoinMaterial(no_join_material),
     /// Fetches the kubeconfig.
     Kubeconfig(kubeconfig),
-    /// Puts every host of the cluster into `/etc/hosts`.
+    /// Puts the names of the control plane into `/etc/hosts`.
     HostsEntries(hosts_entries),
     /// Installs packages.
     Packages(packages),

@@ -6,7 +6,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use camino::Utf8PathBuf;
 use futures::future::join_all;
 
 use crate::action::{Fleet, Scope};
@@ -26,7 +25,7 @@ struct State {
     /// When each probe of each host was last read, by the count of changes.
     read: HashMap<String, HashMap<Probe, u64>>,
     /// What was last read of each file, of whichever host.
-    contents: HashMap<Utf8PathBuf, Arc<[u8]>>,
+    contents: HashMap<String, Arc<[u8]>>,
     /// When each host was last changed, by the count of changes.
     changed: HashMap<String, u64>,
     changes: u64,

@@ -37,8 +37,8 @@ pub use variables::{
 #[derive(Debug, Clone)]
 pub struct Templates {
     engine: tera::Tera,
-    /// What the templates name of the inventory.
-    of_inventory: Named,
+    /// What each template names of the inventory.
+    of_inventory: HashMap<String, Named>,
     /// Of each template what it was last rendered from, and to: most hosts of a role get the same file.
     last: Arc<Mutex<HashMap<String, (tera::Context, String)>>>,
 }
@@ -121,10 +121,9 @@ impl Templates {
             .map_err(|error| TemplateError::new(overlay::with_origins(&sources, &error)))?;
         let problems: Vec<String> = sources.iter().flat_map(unknown_variables).collect();
         if problems.is_empty() {
-            let texts = sources.iter().map(|source| source.text.as_str());
             Ok(Self {
                 engine,
-                of_inventory: Named::members_of("inventory", texts),
+                of_inventory: named_of_inventory(&sources),
                 last: Arc::default(),
             })
         } else {
@@ -136,7 +135,7 @@ impl Templates {
     fn none() -> Self {
         Self {
             engine: tera::Tera::default(),
-            of_inventory: Named::default(),
+            of_inventory: HashMap::new(),
             last: Arc::default(),
         }
     }
@@ -191,7 +190,8 @@ impl Templates {
             .get_template_variables(name)
             .and_then(|named| {
                 let variables = Variables::named(cx, |variable| named.contains(variable));
-                named_variables(&variables, &named, &self.of_inventory)
+                let of_inventory = self.of_inventory.get(name).unwrap_or(&Named::Any);
+                named_variables(&variables, &named, of_inventory)
             })
             .map_err(|error| failed(name, &error))?;
         for (key, value) in complete(name, extra)? {
@@ -220,6 +220,24 @@ fn embedded() -> Result<Vec<Source>, TemplateError> {
             })
         })
         .collect()
+}
+
+/// What each template names of the inventory. One that is made of others may name what any does.
+fn named_of_inventory(sources: &[Source]) -> HashMap<String, Named> {
+    let texts = || sources.iter().map(|source| source.text.as_str());
+    let is_made_of_others = |text: &str| {
+        let mut tags = ["include", "extends", "import"].into_iter();
+        tags.any(|tag| text.contains(tag))
+    };
+    let of_one = |source: &Source| {
+        let named = if is_made_of_others(&source.text) {
+            Named::members_of("inventory", texts())
+        } else {
+            Named::members_of("inventory", std::iter::once(source.text.as_str()))
+        };
+        (source.name.clone(), named)
+    };
+    sources.iter().map(of_one).collect()
 }
 
 /// The extra values of one rendering: all that are declared, none that is not.

@@ -8,10 +8,9 @@ use super::scan;
 use crate::inventory::Inventory;
 
 /// The members of a variable that templates name.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) enum Named {
     /// They may use any.
-    #[default]
     Any,
     /// No others than these.
     Only(BTreeSet<String>),

@@ -81,19 +81,27 @@ impl Request {
 
 /// A word that the shell takes literally. NUL, which no word can hold, becomes U+FFFD.
 pub(crate) fn quote(word: &str) -> String {
-    format!(
-        "'{}'",
-        word.replace('\0', "\u{fffd}").replace('\'', r"'\''")
-    )
+    quote_all(&[word])
 }
 
 /// Words that the shell takes literally.
 pub(crate) fn quote_all<S: AsRef<str>>(words: &[S]) -> String {
-    words
-        .iter()
-        .map(|word| quote(word.as_ref()))
-        .collect::<Vec<_>>()
-        .join(" ")
+    let mut text = String::new();
+    for word in words {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push('\'');
+        for character in word.as_ref().chars() {
+            match character {
+                '\0' => text.push('\u{fffd}'),
+                '\'' => text.push_str(r"'\''"),
+                other => text.push(other),
+            }
+        }
+        text.push('\'');
+    }
+    text
 }
 
 /// A pipeline that prints `bytes`; its status is that of the decoder.

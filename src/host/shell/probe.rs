@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use camino::Utf8Path;
-
 use super::{Nonce, Request, machine, quote, quote_all};
 use crate::host::command::Script;
 use crate::host::probe::Probe;
@@ -20,7 +18,7 @@ const UNIT_PROPERTIES: &str = "LoadState,ActiveState,SubState,UnitFileState,Stat
 pub(crate) struct Questions<'a> {
     pub(crate) machine: bool,
     /// Whether the content is wanted, by path.
-    pub(crate) files: BTreeMap<&'a Utf8Path, Wanted>,
+    pub(crate) files: BTreeMap<&'a str, Wanted>,
     pub(crate) packages: Vec<&'a str>,
     pub(crate) units: Vec<&'a str>,
     pub(crate) sysctls: Vec<&'a str>,
@@ -46,9 +44,9 @@ impl<'a> Questions<'a> {
                     questions.machine = true;
                     questions.sysctls.push(machine::BOOT_ID);
                 }
-                Probe::File(path) => drop(questions.files.insert(path, Wanted::Content)),
+                Probe::File(path) => drop(questions.files.insert(path.as_str(), Wanted::Content)),
                 Probe::Digest(path) => {
-                    questions.files.entry(path).or_insert(Wanted::Digest);
+                    questions.files.entry(path.as_str()).or_insert(Wanted::Digest);
                 }
                 Probe::Package(name) => questions.packages.push(name),
                 Probe::Unit(name) => questions.units.push(name),
@@ -98,13 +96,13 @@ impl<'a> Questions<'a> {
     /// Which exist is found by the shell, so that the tools only get names that are there; what vanishes in between is
     /// noticed by the reader. `head` names each file and so lets the reader check every size.
     fn file_script(&self) -> String {
-        let all: Vec<&str> = self.files.keys().map(|path| path.as_str()).collect();
+        let all: Vec<&str> = self.files.keys().copied().collect();
         let of = |wanted| {
             let paths: Vec<&str> = self
                 .files
                 .iter()
                 .filter(|(_, kind)| **kind == wanted)
-                .map(|(path, _)| path.as_str())
+                .map(|(path, _)| *path)
                 .collect();
             quote_all(&paths)
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 
 use super::frame::{Frame, Frames};
 use super::probe::{CONTENT_LIMIT, Questions, Wanted, sysctl_path};
@@ -104,7 +104,7 @@ fn files(
                 }
             };
             if *wanted == Wanted::Content && state.size > CONTENT_LIMIT {
-                large.push((*path).to_owned());
+                large.push(Utf8PathBuf::from(*path));
             }
         }
         readings
@@ -146,7 +146,7 @@ fn microseconds(text: &str) -> Option<u64> {
 /// Takes one file off what `head -v` printed: a line with its name, exactly its size, and a newline before the next name.
 fn content<'a>(
     rest: &mut &'a [u8],
-    path: &Utf8Path,
+    path: &str,
     size: u64,
     is_first: bool,
 ) -> Result<&'a [u8], String> {

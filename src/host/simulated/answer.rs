@@ -94,7 +94,7 @@ impl Answer<'_> {
     }
 
     fn files(&mut self, questions: &Questions<'_>, readings: &Readings) {
-        let reading = |path: &camino::Utf8Path| readings.files.get(path);
+        let reading = |path: &str| readings.files.get(path);
         let states: Vec<_> = questions
             .files
             .iter()

@@ -93,7 +93,7 @@ impl World {
             .map_or(BEGINNING, |it| it.clock_us);
         machine.files.forget();
         for (path, reading) in &readings.files {
-            machine.take_file(path.as_str(), reading, clock);
+            machine.take_file(path, reading, clock);
         }
         machine.packages = packages(readings);
         machine.units = units(readings, clock);

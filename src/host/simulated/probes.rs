@@ -19,12 +19,12 @@ impl World {
                 Probe::Machine => readings.machine = Some(self.facts(host)),
                 Probe::File(path) => {
                     let reading = self.machine(host).files.reading(path, true);
-                    readings.files.insert(path.clone(), reading);
+                    readings.files.insert(path.to_string(), reading);
                 }
                 Probe::Digest(path) => {
                     let reading = self.machine(host).files.reading(path, false);
                     // The content, if it was asked for too, says all that the digest says.
-                    readings.files.entry(path.clone()).or_insert(reading);
+                    readings.files.entry(path.to_string()).or_insert(reading);
                 }
                 Probe::Package(name) => {
                     let reading = self.machine(host).package_reading(name);

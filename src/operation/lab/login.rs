@@ -16,13 +16,12 @@ use super::topology::Host;
 const BOOT_WITHIN: Duration = Duration::from_secs(120);
 const BANNER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Waits until the host is up: sshd answers, the operator may log in, and systemd says `running`.
-pub(super) fn wait_until_up(
+/// Waits until sshd answers and the operator may log in.
+pub(super) fn wait_for_login(
     record: &Record,
     host: &Host,
     process: Process,
 ) -> Result<(), LabError> {
-    let mut said = String::new();
     wait_for(&format!("{} was not up", host.name), BOOT_WITHIN, || {
         if !process.is_alive() {
             return Err(format!(
@@ -31,9 +30,19 @@ pub(super) fn wait_until_up(
             ));
         }
         banner(host)?;
-        said = system_state(record, host)?;
+        ssh(record, host, &["true"]).map_err(|error| error.to_string())?;
         Ok(())
-    })?;
+    })
+}
+
+/// Waits until a machine that was made by us is up: systemd says `running`.
+pub(super) fn wait_until_up(
+    record: &Record,
+    host: &Host,
+    process: Process,
+) -> Result<(), LabError> {
+    wait_for_login(record, host, process)?;
+    let said = system_state(record, host)?;
     if said == "running" {
         return Ok(());
     }
@@ -78,14 +87,9 @@ fn banner(host: &Host) -> Result<(), String> {
     }
 }
 
-fn system_state(record: &Record, host: &Host) -> Result<String, String> {
-    ssh(
-        record,
-        host,
-        &["systemctl", "is-system-running", "--wait", "||", "true"],
-    )
-    .map(|state| state.trim().to_owned())
-    .map_err(|error| error.to_string())
+fn system_state(record: &Record, host: &Host) -> Result<String, LabError> {
+    let ask = ["systemctl", "is-system-running", "--wait", "||", "true"];
+    Ok(ssh(record, host, &ask)?.trim().to_owned())
 }
 
 fn ssh(record: &Record, host: &Host, words: &[&str]) -> Result<String, LabError> {

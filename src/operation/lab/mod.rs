@@ -70,6 +70,7 @@ pub use up::up;
 use clear::clear;
 use computer::check_computer;
 use disk::Disk;
+use login::wait_for_login;
 use network::Cable;
 use record::{Lock, Record};
 use service::Stock;
@@ -163,7 +164,12 @@ pub fn boot(name: &LabName, host: &str, from: BootFrom) -> Result<(), LabError> 
     power_on(&mut record, host)?;
     write_known_hosts(&record)?;
     let machine = record.machine(host)?.clone();
-    wait_for_all(&record, &[machine])
+    match (from, machine.process) {
+        (BootFrom::EmptyDisk, _) => wait_for_all(&record, &[machine]),
+        // What lies on its disk may have services that cannot start any more.
+        (BootFrom::ItsDisk, Some(process)) => wait_for_login(&record, &machine.host, process),
+        (BootFrom::ItsDisk, None) => Ok(()),
+    }
 }
 
 /// One line on standard error.
