@@ -331,6 +331,9 @@ fn a_changed_peer_address_is_refused_before_anything_is_touched() {
     with_clock(async {
         done(&before.run().await);
         after.begin(before.simulation().world().snapshot());
+        for (host, address) in [("etcd1", [10, 2, 2, 31]), ("etcd2", [10, 2, 2, 32])] {
+            after.simulation().world().machine(host).peer_address = Some(address.into());
+        }
         let run = after.run().await;
         let End::Failed { why, .. } = &run.end else {
             panic!("{:?}", run.end);

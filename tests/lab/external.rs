@@ -65,7 +65,7 @@ pub fn on_the_masters() {
 
 /// Members on hosts of their own: what the lab booted as workers.
 pub fn on_hosts_of_their_own() {
-    let lab = Lab::up_with(&["--lbs", "1", "--masters", "1", "--workers", "5"]);
+    let lab = Lab::up_with(&["--lbs", "1", "--masters", "2", "--workers", "5"]);
     let path = lab.inventory();
     let text = std::fs::read_to_string(&path).expect("the lab wrote an inventory");
     let (rest, workers) = text.split_once("workers:\n").expect("it has workers");
@@ -361,7 +361,7 @@ fn a_dead_member_is_replaced(lab: &Lab, member: &str) {
     nothing_changes(lab);
 }
 
-/// With the list of members the only apiserver starts anew, which its clients notice.
+/// With the list of members each apiserver starts anew, one after the other.
 fn two_more_members_are_added_as_learners(lab: &Lab, rest: &str, hosts: &[String]) {
     std::fs::write(lab.inventory(), rest).expect("written");
     write_etcd(lab, "", hosts);
