@@ -137,6 +137,9 @@ fn a_setting_of_kubelet_reaches_every_node_and_no_load_balancer() {
 #[test]
 fn one_more_worker_is_nobody_elses_business() {
     let found = changes("\nkubeadm:", "  worker3: 10.1.1.203\n\nkubeadm:");
-    assert!(found.iter().all(|line| line.starts_with("worker3: ")), "{found:?}");
+    assert!(
+        found.iter().all(|line| line.starts_with("worker3: ")),
+        "{found:?}"
+    );
     assert!(found.contains("worker3: Join the cluster"), "{found:?}");
 }

@@ -10,7 +10,7 @@ use quorate::engine::event::{Event, Outcome};
 use quorate::error::Error;
 use quorate::host::simulated::world::World;
 use quorate::operation::recover;
-use quorate::operation::rehearse::{Operation, Reference, Search, Stage, attempt, read};
+use quorate::operation::rehearse::{Operation, Reference, Search, Stage, attempt};
 
 const INVENTORY: &str = "tests/data/simulated-external.yaml";
 const DATA: &str = "/var/lib/etcd-external/member/snap/db";
@@ -356,29 +356,6 @@ fn two_more_members_are_added_as_learners_and_restart_no_other() {
     assert_eq!(members.len(), 2, "{members:?}");
 }
 
-/// Where etcd is not the masters' own, what knows only that says so before any host is asked anything.
-#[test]
-fn what_knows_stacked_etcd_only_refuses_with_the_next_command() {
-    let stage = stage(INVENTORY, "provision");
-    let error = with_clock(read(&stage.session)).map(drop);
-    let error = error.expect_err("it is refused");
-    assert_eq!(error.code(), 5);
-    let said = said(&error);
-    assert!(
-        said.contains("on etcd1, etcd2, master1: no host was touched"),
-        "{said}"
-    );
-    assert!(said.contains("Leave `--from-live` out"), "{said}");
-    assert!(stage.simulation().world().calls.is_empty());
-}
-
-fn said(error: &Error) -> String {
-    match error {
-        Error::Refused { findings } => findings.join("\n"),
-        other => format!("{other:?}"),
-    }
-}
-
 /// What becomes of `recover` after `lost` are dead for good.
 fn recovered(lost: &[&str], way: Way) -> Result<(), Error> {
     let stage = stage(INVENTORY, "provision");
@@ -413,4 +390,11 @@ fn a_new_cluster_is_not_forced_while_there_is_a_quorum() {
 #[test]
 fn a_dead_member_is_removed() {
     recovered(&["etcd2"], Way::Snapshot).expect("it is removed");
+}
+
+fn said(error: &Error) -> String {
+    match error {
+        Error::Refused { findings } => findings.join("\n"),
+        other => format!("{other:?}"),
+    }
 }

@@ -144,7 +144,9 @@ pub fn readings(probes: &[Probe], answers: &BTreeMap<String, Value>) -> Readings
         match probe {
             Probe::Machine => readings.machine = serde_json::from_value(answer).ok(),
             Probe::File(path) | Probe::Digest(path) => {
-                readings.files.insert(path.to_string(), file_reading(&answer));
+                readings
+                    .files
+                    .insert(path.to_string(), file_reading(&answer));
             }
             Probe::Package(name) => {
                 let package = serde_json::from_value(answer).unwrap_or_default();

@@ -35,14 +35,16 @@ impl Readings {
     /// Adds a file.
     #[must_use]
     pub fn with_file(mut self, path: impl Into<Utf8PathBuf>, state: FileState) -> Self {
-        self.files.insert(path.into().into_string(), FileReading::Present(state));
+        self.files
+            .insert(path.into().into_string(), FileReading::Present(state));
         self
     }
 
     /// Adds that there is no such file.
     #[must_use]
     pub fn without_file(mut self, path: impl Into<Utf8PathBuf>) -> Self {
-        self.files.insert(path.into().into_string(), FileReading::Absent);
+        self.files
+            .insert(path.into().into_string(), FileReading::Absent);
         self
     }
 

@@ -38,7 +38,7 @@ use crate::host::ssh::{ConnectOptions, Shared};
 use crate::host::{Host, Hosts};
 use crate::input::Colour;
 use crate::inventory::select::{SelectError, Selector};
-use crate::inventory::{EtcdTopology, Inventory, Node};
+use crate::inventory::{Inventory, Node};
 use crate::plan::Plan;
 use crate::playbook::{Playbook, Step};
 use crate::report::{Format, eprintln};
@@ -219,23 +219,6 @@ impl Session {
             templates: &self.templates,
             fleet,
         }
-    }
-
-    /// Refuses an operation that does not know an etcd of its own cluster yet; `instead` says what does.
-    fn needs_stacked_etcd(&self, operation: &str, instead: &str) -> Result<(), Error> {
-        if self.inventory.etcd == EtcdTopology::Stacked {
-            return Ok(());
-        }
-        let places = self.inventory.etcd_places();
-        let hosts: Vec<&str> = places
-            .iter()
-            .map(|place| place.node.name.as_str())
-            .collect();
-        Err(Error::refused(format!(
-            "`quorate {operation}` knows etcd stacked on the masters only, and the inventory has it as a cluster of its own on {}: \
-             no host was touched. {instead}",
-            hosts.join(", ")
-        )))
     }
 
     /// Everything that a plan and its preflight want read, per host.

@@ -46,7 +46,10 @@ impl<'a> Questions<'a> {
                 }
                 Probe::File(path) => drop(questions.files.insert(path.as_str(), Wanted::Content)),
                 Probe::Digest(path) => {
-                    questions.files.entry(path.as_str()).or_insert(Wanted::Digest);
+                    questions
+                        .files
+                        .entry(path.as_str())
+                        .or_insert(Wanted::Digest);
                 }
                 Probe::Package(name) => questions.packages.push(name),
                 Probe::Unit(name) => questions.units.push(name),

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::etcd::{Cluster, DATA, Member};
+use super::external_etcd::data_path;
 use super::kubeadm::{MANIFESTS, QUORATE};
 use super::machine::Machine;
 use super::packages::Package;
@@ -17,14 +18,20 @@ use super::units::Unit;
 use super::world::{BEGINNING, World};
 use crate::cluster::ca::SHARED_PKI;
 use crate::cluster::etcd::{Members, View};
+use crate::cluster::etcd_member;
 use crate::cluster::report::{Answer, Has, Report};
 use crate::host::command::{Script, Status};
 use crate::host::facts::Machine as Facts;
 use crate::host::probe::{FileContent, FileReading, FileState, Readings, ScriptReading};
 use crate::inventory::Inventory;
+use crate::inventory::etcd::EtcdVersion;
 use crate::inventory::version::KubeVersion;
 
 const PKI: &str = "/etc/kubernetes/pki";
+const SHARED_CA: &str = "/etc/kubernetes/pki/ca.crt";
+
+/// Since when runs what ran when it was read: an hour.
+const SINCE: u64 = BEGINNING - 3_600_000_000;
 
 /// What a thing that is there is made of, as far as the model looks at it.
 const TRACES: [(Has, &[&str]); 9] = [
@@ -68,18 +75,25 @@ impl World {
         readings_of: impl Fn(&str) -> Option<&'a Readings>,
     ) -> Self {
         let mut world = Self::new(inventory);
-        for node in &inventory.nodes {
+        let nodes = || inventory.nodes.iter();
+        for node in nodes() {
             match readings_of(&node.name) {
                 Some(readings) => world.take_over(&node.name, readings),
                 None => world.machine(&node.name).is_on = false,
             }
         }
-        world.cas = usize::from(
-            world
-                .machines
-                .values()
-                .any(|machine| machine.files.has("/etc/kubernetes/pki/ca.crt")),
-        );
+        // Members first, wherever the inventory has them: what masters say is kept in their etcd.
+        let read = || nodes().filter_map(|node| Some((&node.name, readings_of(&node.name)?)));
+        let scripts = || read().flat_map(|(host, it)| it.scripts.iter().map(move |it| (host, it)));
+        let is_of_member =
+            |(_, (script, _)): &(&String, (&Script, &ScriptReading))| script.name == "etcd-report";
+        let (of_members, others): (Vec<_>, Vec<_>) = scripts().partition(is_of_member);
+        for (host, (script, reading)) in of_members.into_iter().chain(others) {
+            world.take_script(host, script, reading);
+        }
+        let has = |path: &str| world.machines.values().any(|it| it.files.has(path));
+        let authorities = [SHARED_CA, etcd_member::CA];
+        world.cas = authorities.into_iter().filter(|path| has(path)).count();
         world.settle();
         world
     }
@@ -97,16 +111,15 @@ impl World {
         }
         machine.packages = packages(readings);
         machine.units = units(readings, clock);
-        let sysctls = readings.sysctls.iter();
-        machine.sysctls = sysctls
-            .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
-            .collect();
+        for (name, value) in &readings.sysctls {
+            match value {
+                Some(value) => machine.sysctls.insert(name.clone(), value.clone()),
+                None => machine.sysctls.remove(name),
+            };
+        }
         if let Some(facts) = &readings.machine {
             machine.take_facts(facts);
             machine.holds_vip = facts.holds(vip);
-        }
-        for (script, reading) in &readings.scripts {
-            self.take_script(host, script, reading);
         }
     }
 
@@ -114,6 +127,7 @@ impl World {
         let machine = self.machine(host);
         let text = reading.stdout.as_str();
         match script.name {
+            "etcd-report" => self.take_seat(host, &Report::parse(text)),
             "kubernetes-report" => self.take_report(host, &Report::parse(text)),
             "kubernetes-release" => self.take_release(host, text),
             "kubernetes-api-read" => self.take_objects(script.argument(1), &Answer::of(text)),
@@ -138,12 +152,33 @@ impl World {
         }
     }
 
-    fn take_report(&mut self, host: &str, report: &Report) {
-        let address = self.machine(host).address;
+    /// A member of an etcd of its own, which runs if it answers.
+    fn take_seat(&mut self, host: &str, report: &Report) {
         let view = View::of(report);
-        let cluster = view.as_ref().map(|view| self.cluster_of(view));
-        let member = view.as_ref().and_then(|view| view.members.at(address));
-        let data = cluster.zip(member.map(|member| member.id.0));
+        let data = view
+            .as_ref()
+            .map(|it| (self.cluster_of(it), it.member_id.0));
+        let machine = self.machine(host);
+        if report.has(Has::EtcdData) {
+            let content = data.map(|(cluster, member)| format!("{cluster} {member}"));
+            machine.leave(&data_path(machine), &content.unwrap_or_default());
+        }
+        machine.take_curl(report);
+        if let Some(view) = view {
+            let pod = Pod {
+                serves: true,
+                version: EtcdVersion::find(&view.version),
+                ..Pod::starting(SINCE, data)
+            };
+            machine.pods.insert(etcd_member::UNIT.to_owned(), pod);
+        }
+    }
+
+    fn take_report(&mut self, host: &str, report: &Report) {
+        let view = View::of(report);
+        let data = view
+            .as_ref()
+            .map(|it| (self.cluster_of(it), it.member_id.0));
         let machine = self.machine(host);
         for (has, paths) in TRACES.iter().filter(|(has, _)| report.has(*has)) {
             let content = match (has, data) {
@@ -157,22 +192,16 @@ impl World {
                 machine.leave(&format!("{PKI}/{name}"), "not read\n");
             }
         }
-        if !report.has(Has::NoCurl) {
-            machine
-                .packages
-                .entry("curl".to_owned())
-                .or_insert_with(|| installed(String::new(), false));
-        }
-        let since = BEGINNING - 3_600_000_000;
+        machine.take_curl(report);
         if data.is_some() {
             let pod = Pod {
                 serves: true,
-                ..Pod::starting(since, data)
+                ..Pod::starting(SINCE, data)
             };
             machine.pods.insert("etcd".to_owned(), pod);
         }
         if report.readyz.is_ok() {
-            let pod = Pod::starting(since, None);
+            let pod = Pod::starting(SINCE, None);
             machine.pods.insert("kube-apiserver".to_owned(), pod);
         }
         if report.node.is_ok() {
@@ -304,6 +333,13 @@ fn units(readings: &Readings, clock: u64) -> std::collections::BTreeMap<String, 
 }
 
 impl Machine {
+    fn take_curl(&mut self, report: &Report) {
+        if !report.has(Has::NoCurl) {
+            let curl = self.packages.entry("curl".to_owned());
+            curl.or_insert_with(|| installed(String::new(), false));
+        }
+    }
+
     fn take_file(&mut self, path: &str, reading: &FileReading, clock: u64) {
         let Some(state) = reading.present() else {
             return;
@@ -311,6 +347,10 @@ impl Machine {
         let FileState { owner, group, .. } = state;
         let (content, digest) = match &state.content {
             FileContent::Bytes(bytes) => (bytes.to_vec(), None),
+            // A member's host gives it to another one.
+            FileContent::Sha256(digest) if path == etcd_member::CA_KEY => {
+                (b"not read\n".to_vec(), Some(digest))
+            }
             FileContent::Sha256(digest) => (Vec::new(), Some(digest)),
             FileContent::Directory | FileContent::Other => {
                 self.files.make_directory(path);
@@ -332,6 +372,9 @@ impl Machine {
     fn take_facts(&mut self, facts: &Facts) {
         self.machine_id.clone_from(&facts.machine_id);
         self.swap = facts.swap;
+        if facts.swap > 0 {
+            self.remember("/etc/fstab", "/dev/vda2 none swap sw 0 0\n");
+        }
         self.modules = facts.modules.iter().cloned().collect::<BTreeSet<_>>();
         self.kubelet = self
             .packages

@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::computer::Computer;
-use super::operation::{Operation, next_patch};
+use super::operation::{Operation, next_patch, next_patch_of_etcd};
 use super::stage::{Stage, with_clock};
 use crate::action::{ADMIN_CONF, Fleet, Scope, keep_kubeconfig};
 use crate::engine::chain;
 use crate::engine::meter::Meter;
 use crate::engine::reader::Reader;
 use crate::error::Error;
+use crate::host::simulated::machine::Machine;
 use crate::host::simulated::world::World;
 use crate::inventory::{Node, Role};
 use crate::operation::Session;
@@ -25,10 +26,6 @@ use crate::text::sha256;
 
 /// Reads every host that answers.
 pub async fn read(session: &Session) -> Result<Fleet, Error> {
-    session.needs_stacked_etcd(
-        "rehearse --from-live",
-        "Leave `--from-live` out: then it begins with hosts of the inventory as they would be",
-    )?;
     let plan = session.plan("provision")?;
     let nodes: Vec<&Node> = session.inventory.nodes.iter().collect();
     let (hosts, errors) = session.connect(&nodes, &Arc::new(Meter::default())).await;
@@ -62,6 +59,11 @@ pub(super) fn world(session: &Session, fleet: &Fleet) -> World {
     let readings = |host: &str| fleet.has(host).then(|| fleet.of(host));
     let mut world = World::like(&session.inventory, readings);
     world.offered.push(next_patch(session));
+    // Somebody else keeps new what was put there without a package.
+    let is_packaged = |machine: &Machine| machine.packages.contains_key("etcd-server");
+    if world.machines.values().any(is_packaged) {
+        world.offered_etcd.extend(next_patch_of_etcd(session));
+    }
     world
 }
 

@@ -60,7 +60,7 @@ pub const OPERATIONS: &[Operation] = &[
         after: Some("provision"),
         since: |session, world| world.offered_etcd.extend(next_patch_of_etcd(session)),
         run: |session| Box::pin(upgrade_etcd_by_a_patch(session)),
-        begins_anywhere: false,
+        begins_anywhere: true,
         proof: "upgrade-etcd",
     },
     Operation {
@@ -143,7 +143,7 @@ async fn upgrade_by_a_patch(session: &Session) -> Result<(), Error> {
 }
 
 /// `None`: etcd is stacked, and kubeadm's.
-fn next_patch_of_etcd(session: &Session) -> Option<EtcdVersion> {
+pub(super) fn next_patch_of_etcd(session: &Session) -> Option<EtcdVersion> {
     let version = session.inventory.etcd.external()?.version;
     Some(EtcdVersion {
         patch: version.patch + 1,
