@@ -64,6 +64,16 @@ pub const KNOWN: &[(&str, Shows, &str)] = &[
         "the pods of CoreDNS are not modelled; a drain is shown with a deployment in the tests of upgrades",
     ),
     (
+        "upgrade | 1 upgrade 3.4@master* | master* | script kubernetes-api-read *",
+        Sometimes,
+        "a real apiserver may begin once more after kubeadm has seen it, where processors are short",
+    ),
+    (
+        "upgrade | 1 upgrade * | machine /jobs",
+        Sometimes,
+        "systemd shows a job that has ended for a moment longer",
+    ),
+    (
         "upgrade | 1 upgrade 3.5@master* | task 3.5@master*",
         Sometimes,
         "so a master that they were scheduled to has no pods to be drained of",
