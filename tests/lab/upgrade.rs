@@ -11,8 +11,9 @@ use super::{CLUSTER, is_whole, random};
 pub const FROM: &str = "v1.20.2";
 pub const TO: &str = "v1.20.3";
 
-/// Changes of an upgrade of the lab, at least.
+/// Changes of an upgrade of the lab, at least; and of one that stops before the worker gets pods again.
 const CHANGES: usize = 40;
+const CHANGES_TO_PAUSE: usize = 30;
 
 /// How long the operator's link is cut. A longer cut costs the run, and the hosts give its lock away after five minutes.
 const CUT: Duration = Duration::from_secs(25);
@@ -82,11 +83,10 @@ pub fn an_upgrade_is_not_noticed_whatever_interrupts_it(lab: &Lab) {
 /// `make soak`: interrupted once, anywhere, by a kill or by a cut in turn.
 pub fn an_interrupted_upgrade_is_finished_by_the_next(lab: &Lab, round: u32) {
     name_service_is_ready(lab);
-    let change = 1 + random(CHANGES);
     if round.is_multiple_of(2) {
-        cut_at(lab, change);
+        cut_at(lab, 1 + random(CHANGES_TO_PAUSE));
     } else {
-        kill_at(lab, change);
+        kill_at(lab, 1 + random(CHANGES));
     }
     finish(lab);
     it_ended_well(lab);
