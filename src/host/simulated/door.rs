@@ -99,7 +99,7 @@ impl Door {
                 }
             }
             world.settle();
-            world.judge(&what, &before);
+            world.judge(&what, &before, &[]);
             answer
         };
         if self.is_struck(&mut world, number, When::After) {

@@ -9,9 +9,23 @@ use super::world::World;
 use crate::inventory::Role;
 
 /// How everything stands that a call of ours must not harm.
+#[derive(Debug, Clone)]
 pub(super) struct Standing {
     voters: Vec<(usize, u64, bool)>,
     vip_is_held: bool,
+}
+
+impl Standing {
+    /// Voters that run no more, though they did before.
+    pub(super) fn fallen_since(&self, before: &Self) -> Vec<(usize, u64)> {
+        let ran = |(cluster, id, _): &&(usize, u64, bool)| {
+            let mut earlier = before.voters.iter();
+            earlier.any(|(index, known, runs)| (index, known, runs) == (cluster, id, &true))
+        };
+        let down = self.voters.iter().filter(|(_, _, runs)| !runs);
+        let fallen = down.filter(ran);
+        fallen.map(|(cluster, id, _)| (*cluster, *id)).collect()
+    }
 }
 
 impl World {
@@ -106,8 +120,10 @@ impl World {
 
     /// Judges what a call of ours did: it must not stop a voter of etcd while another one is down, not cost etcd its quorum,
     /// and not leave the virtual IP without a holder while a load balancer lives that could hold it.
-    pub(super) fn judge(&mut self, what: &str, before: &Standing) {
-        self.judge_etcd(what, &before.voters);
+    ///
+    /// `fallen`: voters that went while a job of ours was under way, which nobody could know when it was started.
+    pub(super) fn judge(&mut self, what: &str, before: &Standing, fallen: &[(usize, u64)]) {
+        self.judge_etcd(what, &before.voters, fallen);
         if before.vip_is_held && self.vip_holders().is_empty() {
             let living = self
                 .machines
@@ -119,7 +135,7 @@ impl World {
         }
     }
 
-    fn judge_etcd(&mut self, what: &str, before: &[(usize, u64, bool)]) {
+    fn judge_etcd(&mut self, what: &str, before: &[(usize, u64, bool)], fallen: &[(usize, u64)]) {
         let after = self.voters();
         for cluster in 0..self.etcd.len() {
             if self.given_up.contains(&cluster) {
@@ -127,7 +143,9 @@ impl World {
             }
             let of = |list: &[(usize, u64, bool)]| -> Vec<(u64, bool)> {
                 let own = list.iter().filter(|(index, _, _)| *index == cluster);
-                own.map(|(_, id, runs)| (*id, *runs)).collect()
+                let has_fallen = |id: u64| fallen.contains(&(cluster, id));
+                own.map(|(_, id, runs)| (*id, *runs || has_fallen(*id)))
+                    .collect()
             };
             let (old, new) = (of(before), of(&after));
             let has_quorum = |list: &[(u64, bool)]| {

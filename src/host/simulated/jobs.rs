@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::faults::{What, When};
+use super::invariants::Standing;
 use super::world::World;
 use super::{install, kubeadm, release, restore, snapshot};
 use crate::host::command::Script;
@@ -66,6 +67,8 @@ pub struct RunningJob {
     pub due: u64,
     waits_since: Option<u64>,
     work: Work,
+    /// How etcd's voters stood when it was started.
+    began: Standing,
     /// Its output so far.
     pub output: String,
     /// Its exit status, once it has ended.
@@ -120,6 +123,7 @@ impl World {
             due: now + STEP_US,
             waits_since: None,
             work,
+            began: self.standing(),
             output: String::new(),
             status: None,
             is_cut: false,
@@ -154,6 +158,7 @@ impl World {
         };
         job.due = now + takes;
         let (name, work, step) = (job.name, job.work.clone(), job.steps.get(job.made).copied());
+        let began = job.began.clone();
         let before = self.standing();
         let end = match step {
             _ if is_full => End::Fails(super::files::FULL.to_owned()),
@@ -161,7 +166,7 @@ impl World {
             None => End::Done,
         };
         self.settle();
-        self.judge(name, &before);
+        self.judge(name, &before, &before.fallen_since(&began));
         self.note_end(host, name, end);
     }
 
