@@ -69,7 +69,7 @@ pub const KNOWN: &[(&str, Shows, &str)] = &[
         "a real apiserver may begin once more after kubeadm has seen it, where processors are short",
     ),
     (
-        "upgrade | 1 upgrade * | machine /jobs",
+        "upgrade | 1 upgrade 4.3@worker1 | worker1 | machine /jobs",
         Sometimes,
         "systemd shows a job that has ended for a moment longer",
     ),

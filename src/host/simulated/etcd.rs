@@ -69,6 +69,11 @@ pub(super) fn data(machine: &Machine) -> Option<Data> {
     Some((cluster.parse().ok()?, member.parse().ok()?))
 }
 
+/// What stands in the file of such data, as [`data`] reads it.
+pub(super) fn data_text((cluster, member): Data) -> String {
+    format!("{cluster} {member}")
+}
+
 pub(super) fn id(text: &str) -> u64 {
     Sha256::digest(text)
         .iter()
@@ -139,7 +144,7 @@ impl World {
         let now = self.now;
         let files = &mut self.machine(host).files;
         if !files.has(DATA) {
-            files.put(DATA, format!("{cluster} {member}"), 0o600, now);
+            files.put(DATA, data_text((cluster, member)), 0o600, now);
         }
         Some((cluster, member))
     }

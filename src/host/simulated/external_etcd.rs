@@ -116,7 +116,7 @@ impl World {
             self.found_together(&list, &url, host)?
         };
         self.etcd.get_mut(started.0)?.started.insert(started.1);
-        let text = format!("{} {}", started.0, started.1);
+        let text = super::etcd::data_text(started);
         let now = self.now;
         self.machine(host)
             .files

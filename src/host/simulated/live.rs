@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::etcd::{Cluster, DATA, Member};
+use super::etcd::{Cluster, DATA, Data, Member, data_text};
 use super::external_etcd::data_path;
 use super::kubeadm::{MANIFESTS, QUORATE};
 use super::machine::Machine;
@@ -155,12 +155,10 @@ impl World {
     /// A member of an etcd of its own, which runs if it answers.
     fn take_seat(&mut self, host: &str, report: &Report) {
         let view = View::of(report);
-        let data = view
-            .as_ref()
-            .map(|it| (self.cluster_of(it), it.member_id.0));
+        let data = view.as_ref().map(|view| self.data_of(view));
         let machine = self.machine(host);
         if report.has(Has::EtcdData) {
-            let content = data.map(|(cluster, member)| format!("{cluster} {member}"));
+            let content = data.map(data_text);
             machine.leave(&data_path(machine), &content.unwrap_or_default());
         }
         machine.take_curl(report);
@@ -176,13 +174,11 @@ impl World {
 
     fn take_report(&mut self, host: &str, report: &Report) {
         let view = View::of(report);
-        let data = view
-            .as_ref()
-            .map(|it| (self.cluster_of(it), it.member_id.0));
+        let data = view.as_ref().map(|view| self.data_of(view));
         let machine = self.machine(host);
         for (has, paths) in TRACES.iter().filter(|(has, _)| report.has(*has)) {
             let content = match (has, data) {
-                (Has::EtcdData, Some((cluster, member))) => format!("{cluster} {member}"),
+                (Has::EtcdData, Some(data)) => data_text(data),
                 _ => String::new(),
             };
             paths.iter().for_each(|path| machine.leave(path, &content));
@@ -211,7 +207,11 @@ impl World {
         }
     }
 
-    /// The cluster that a member is of, with everything that it says of it.
+    /// What lies in the data directory of a member that answers. Its cluster is taken over with everything that it says of it.
+    fn data_of(&mut self, view: &View) -> Data {
+        (self.cluster_of(view), view.member_id.0)
+    }
+
     fn cluster_of(&mut self, view: &View) -> usize {
         let id = view.cluster_id.0;
         if let Some(known) = self.etcd.iter().position(|cluster| cluster.id == id) {

@@ -334,7 +334,12 @@ fn make(world: &mut World, work: &Work) -> End {
     }
     let path = |path: camino::Utf8PathBuf| path.as_str().replace(&own, &format!("{new}/member"));
     let data = path(snapshot_file(&settings.data));
-    world.put(work, &data, format!("{cluster} {member}"), 0o600);
+    world.put(
+        work,
+        &data,
+        super::etcd::data_text((cluster, member)),
+        0o600,
+    );
     let past = Past {
         made: Some(world.clock_of(&work.host)),
         left: settings.left_behind,
