@@ -45,7 +45,8 @@ pub(super) fn is_under_way(states: &States) -> Result<bool, Error> {
     }
 }
 
-/// Proves that the lost masters are gone for the survivor, too, takes and proves the snapshot, unless the survivor's own data is to be forced, and lays everything; nothing stops yet.
+/// Takes and proves the snapshot, unless the survivor's own data is to be forced, proves that the lost masters are gone for the
+/// survivor, too, and lays everything; nothing stops yet.
 pub(super) async fn begin(
     session: &Session,
     hosts: &Hosts,
@@ -61,19 +62,6 @@ pub(super) async fn begin(
     let host = hosts
         .get(survivor)
         .ok_or_else(|| Error::refused(format!("{survivor} is not connected")))?;
-    let is_lost = |place: &EtcdPlace<'_>| hosts.get(&place.node.name).is_none();
-    let lost = inventory.etcd_places().into_iter().filter(is_lost);
-    try_join_all(lost.map(async |place| {
-        let node = place.node;
-        witness::silent(
-            &[host],
-            &node.name,
-            node.address,
-            "look at it with `quorate status`",
-        )
-        .await
-    }))
-    .await?;
     let run = format!("{PREFIX}{survivor}-{:08x}", rand::random::<u32>());
     if way == Way::ForceNewCluster {
         let source = Source {
@@ -83,9 +71,11 @@ pub(super) async fn begin(
             content: Content::OwnData,
             left_behind: view.map(others).unwrap_or_default(),
         };
+        all_lost_are_silent(session, hosts, host).await?;
         return lay(inventory, hosts, &[host], &states(hosts).await?, &source).await;
     }
     let taken = snapshot::take_proved(host, &run, From::of(view), &|line| note(&line)).await?;
+    all_lost_are_silent(session, hosts, host).await?;
     let view = view.or(taken.view.as_ref());
     // The safety copy: it stays when the restore is done.
     let kept = format!("/var/lib/quorate/recovered/{run}.db");
@@ -101,6 +91,22 @@ pub(super) async fn begin(
         left_behind: view.map(|view| view.cluster_id).into_iter().collect(),
     };
     lay(inventory, hosts, &[host], &states(hosts).await?, &source).await
+}
+
+/// Refuses if a member that is to be given up answers the survivor. Asked last: a proof takes long enough for a machine to boot.
+async fn all_lost_are_silent(
+    session: &Session,
+    hosts: &Hosts,
+    survivor: &Host,
+) -> Result<(), Error> {
+    let is_lost = |place: &EtcdPlace<'_>| hosts.get(&place.node.name).is_none();
+    let lost = session.inventory.etcd_places().into_iter().filter(is_lost);
+    let silent = lost.map(async |place| {
+        let node = place.node;
+        let if_it_answers = "look at it with `quorate status`";
+        witness::silent(&[survivor], &node.name, node.address, if_it_answers).await
+    });
+    try_join_all(silent).await.map(|_| ())
 }
 
 /// The members that are given up.
