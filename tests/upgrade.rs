@@ -11,6 +11,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{End, Run, stage, with_clock};
 use quorate::engine::event::{Event, TaskId};
 use quorate::host::simulated::faults::{Fault, What, When};
@@ -100,6 +102,41 @@ fn each_master_goes_through_all_of_it_before_the_next() {
     for (summary, beginning) in leader.iter().zip(beginnings) {
         assert!(summary.starts_with(beginning), "{summary}");
     }
+}
+
+#[test]
+fn a_pod_that_has_only_just_come_may_start_before_it_is_sent_on() {
+    let (stage, _) = cluster();
+    let pod = serde_json::json!({
+        "metadata": { "namespace": "default", "name": "late-1", "uid": "2",
+            "ownerReferences": [{ "kind": "ReplicaSet", "name": "late", "controller": true }] },
+        "spec": { "nodeName": "worker1" },
+        "status": { "phase": "Pending" },
+    });
+    let path = "/api/v1/namespaces/default/pods/late-1";
+    stage.simulation().world().put_object(path, pod);
+    let run = with_clock(stage.run());
+    assert!(matches!(run.end, End::Done { .. }), "{:?}", run.end);
+    let says = |what: &str| {
+        let mut heard = run.heard.iter();
+        let said = heard.find(|(_, record)| {
+            let Event::Note { task, line } = &record.event else {
+                return false;
+            };
+            task.host == "worker1" && line.contains(what)
+        });
+        said.map(|(at, _)| *at)
+    };
+    let waits = says("default/late-1 has only just come").expect("it is waited for");
+    let left = run
+        .heard
+        .iter()
+        .filter_map(|(at, record)| match &record.event {
+            Event::TaskFinished { task, .. } if task.host == "worker1" && *at > waits => Some(*at),
+            _ => None,
+        });
+    let left = left.min().expect("the drain ends");
+    assert!(left - waits > Duration::from_secs(50), "{waits:?} {left:?}");
 }
 
 /// The upgrade with workers two at a time.

@@ -25,6 +25,8 @@ pub struct Pod {
     pub image: String,
     /// Whether all its containers are ready.
     pub is_ready: bool,
+    /// It has come to its Node and is on its way to being ready, as far as anybody knows: nothing of it has failed yet.
+    pub is_starting: bool,
     /// `metadata.deletionTimestamp`: it is on its way out.
     pub is_terminating: bool,
     /// `spec.tolerations`, as they are.
@@ -78,6 +80,7 @@ impl Pod {
                 && statuses
                     .iter()
                     .all(|status| status.get("ready") == Some(&Value::Bool(true))),
+            is_starting: is_starting(pod),
             is_terminating: text("/metadata/deletionTimestamp").is_some(),
             tolerations: items(pod, "/spec/tolerations").cloned().collect(),
             node_selector: selector
@@ -172,6 +175,28 @@ fn kind(pod: &Value, owner: Option<&str>) -> Kind {
     }
 }
 
+/// What containers wait for that will come without anybody's doing.
+const COMING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
+fn is_starting(pod: &Value) -> bool {
+    let is_owned = owner(pod).is_some();
+    let phase = pod.pointer("/status/phase").and_then(Value::as_str);
+    let containers = || items(pod, "/status/containerStatuses");
+    let is_ready = |status: &Value| status.get("ready") == Some(&Value::Bool(true));
+    let has_failed = |status: &Value| {
+        let restarts = status.get("restartCount").and_then(Value::as_u64);
+        let reason = text_at(status, "/state/waiting/reason");
+        restarts.is_some_and(|count| count > 0)
+            || reason.is_some_and(|reason| !COMING.contains(&reason.as_str()))
+    };
+    let is_coming = match phase {
+        Some("Pending") => true,
+        Some("Running") => !containers().all(is_ready),
+        _ => false,
+    };
+    is_owned && is_coming && !containers().any(has_failed)
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
@@ -251,6 +276,46 @@ mod tests {
                 expected,
                 "{spec} {of_node}"
             );
+        }
+    }
+
+    #[test]
+    fn what_has_just_come_is_starting_until_it_is_ready_or_fails() {
+        let waits = |reason: &str| json!([{ "ready": false, "restartCount": 0, "state": { "waiting": { "reason": reason } } }]);
+        let cases = [
+            ("Pending", json!([]), true),
+            ("Pending", waits("ContainerCreating"), true),
+            ("Pending", waits("ImagePullBackOff"), false),
+            (
+                "Running",
+                json!([{ "ready": false, "restartCount": 0, "state": { "running": {} } }]),
+                true,
+            ),
+            (
+                "Running",
+                json!([{ "ready": false, "restartCount": 3, "state": { "running": {} } }]),
+                false,
+            ),
+            ("Running", waits("CrashLoopBackOff"), false),
+            (
+                "Running",
+                json!([{ "ready": true, "restartCount": 0 }]),
+                false,
+            ),
+            (
+                "Succeeded",
+                json!([{ "ready": false, "restartCount": 0 }]),
+                false,
+            ),
+        ];
+        for (phase, containers, expected) in cases {
+            let mut metadata = owned("ReplicaSet");
+            metadata["namespace"] = json!("default");
+            metadata["name"] = json!("web");
+            let status = json!({ "phase": phase, "containerStatuses": containers });
+            let list = json!({ "items": [{ "metadata": metadata, "status": status }] });
+            let pod = Pod::parse_list(&list.to_string()).unwrap().remove(0);
+            assert_eq!(pod.is_starting, expected, "{phase} {containers}");
         }
     }
 
