@@ -47,7 +47,7 @@ rehearse: release
 
 ## The part of the lab test that `make test` leaves out: an etcd of its own, on the masters and on hosts of its own.
 lab-parts: tools
-	QUORATE_PART=external $(CARGO) test --locked $(ALL) --test lab -- --nocapture
+	QUORATE_PART=colocated,own-hosts $(CARGO) test --locked $(ALL) --test lab -- --nocapture
 
 ## What real hosts answer, recorded anew for the test that holds the simulated ones to it.
 record: tools

@@ -131,15 +131,18 @@ fn ask(address: SocketAddr, config: Arc<ClientConfig>) -> Result<(), String> {
     stream
         .write_all(b"GET /readyz HTTP/1.1\r\nHost: kubernetes\r\nConnection: close\r\n\r\n")
         .map_err(|error| text(&error))?;
-    let mut answer = [0; 12];
-    stream
-        .read_exact(&mut answer)
-        .map_err(|error| text(&error))?;
-    if answer == *b"HTTP/1.1 200" {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&answer).into_owned())
+    let mut answer = Vec::new();
+    let ended = stream.read_to_end(&mut answer);
+    if answer.starts_with(b"HTTP/1.1 200") {
+        return Ok(());
     }
+    if answer.is_empty() {
+        ended.map_err(|error| text(&error))?;
+    }
+    let answer = String::from_utf8_lossy(&answer);
+    // The status, and what of the apiserver is not ready.
+    let says = |line: &&str| line.starts_with("HTTP/") || line.starts_with("[-]");
+    Err(answer.lines().filter(says).collect::<Vec<_>>().join(" "))
 }
 
 impl Figures {

@@ -1,8 +1,9 @@
 //! End to end, on real hosts: systemd, sshd, apt, HAProxy, Keepalived, kubeadm, etcd. Needs root on Linux; see `make test`.
 //!
 //! One lab carries all of it, in the order of a cluster's life, because a cluster is expensive. What is measured is printed.
-//! `QUORATE_PART=provision,backup,recover,upgrade,external` tells which parts; all but the last unless it is set.
-//! `QUORATE_SOAK=N` repeats them, but for the last, on N clusters, and interrupts as often what can be repeated on one.
+//! `QUORATE_PART=provision,backup,recover,upgrade` tells which parts; all of these unless it is set, and `colocated` and
+//! `own-hosts`, where etcd is one of its own, only if it is. `QUORATE_SOAK=N` repeats the four on N clusters, and interrupts as
+//! often what can be repeated on one.
 //! `QUORATE_PART=record` does nothing but record, see `make record`.
 
 #![expect(
@@ -55,12 +56,14 @@ fn a_cluster_from_bare_hosts_through_failures() {
     if rounds > 0 {
         return soak(rounds, wants);
     }
-    if wants("external") {
-        // Clusters of their own, with labs of their own.
+    // Clusters of their own, with labs of their own.
+    if wants("colocated") {
         external::on_the_masters();
+    }
+    if wants("own-hosts") {
         external::on_hosts_of_their_own();
     }
-    if parts == "external" {
+    if !DEFAULT.split(',').chain(["record"]).any(wants) {
         return;
     }
     let lab = Lab::up();

@@ -32,12 +32,15 @@ impl PeerNetwork {
         network
     }
 
-    /// Gives a host that has just been booted its cable, if it is one of the network's: the old one went with the machine.
+    /// Gives a host that has just been booted its cable, if it is one of the network's. The old one goes with the machine, when
+    /// the kernel comes to it, or now.
     pub fn plug_in(&self, host: &str) {
         if !self.hosts.iter().any(|it| it == host) {
             return;
         }
         let cable = self.cable(host);
+        let old = Command::new("ip").args(["link", "delete", &cable]).output();
+        old.expect("ip starts");
         let namespace = format!("qr.{}.{host}", self.lab);
         let link = ["link", "add", &cable, "type", "veth"];
         let far_end = ["peer", "name", "eth1", "netns", &namespace];
