@@ -7,6 +7,9 @@ ON     = -i .lab/inventory.yaml
 RELEASE = target/release/quorate
 # What is tested has all of it; what `make try` builds has not.
 ALL    = --features s3
+TEST   = $(CARGO) test --locked $(ALL)
+SHELL  = /bin/bash
+.SHELLFLAGS = -o pipefail -c
 
 .PHONY: try test lint bench bench-scale rehearse soak lab-parts record lab-down tools release
 
@@ -17,9 +20,13 @@ try: tools release
 	$(RELEASE) status $(ON)
 	$(RELEASE) exec $(ON) --on master1 -- kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes -o wide
 
-## Every test: unit, rendering, SSH, resume, and the lab end to end.
+## Every test: unit, rendering, SSH, resume, and the lab end to end. A lab mostly waits: when its outages
+## are measured, the others run beside it.
 test: tools lint
-	$(CARGO) test --locked $(ALL) --no-fail-fast -- --nocapture --test-threads 4
+	$(TEST) --no-run
+	$(TEST) --test lab -- --nocapture | \
+	  tests/beside.sh 'lab: the computer may be busy from here on' \
+	    $(TEST) --no-fail-fast -- --nocapture --test-threads 4 --skip a_cluster_from_bare_hosts_through_failures
 
 lint:
 	$(CARGO) fmt --check
@@ -47,15 +54,15 @@ rehearse: release
 
 ## The part of the lab test that `make test` leaves out: an etcd of its own, on the masters and on hosts of its own.
 lab-parts: tools
-	QUORATE_PART=colocated,own-hosts $(CARGO) test --locked $(ALL) --test lab -- --nocapture
+	QUORATE_PART=colocated,own-hosts $(TEST) --test lab -- --nocapture
 
 ## What real hosts answer, recorded anew for the test that holds the simulated ones to it.
 record: tools
-	QUORATE_PART=record $(CARGO) test --locked $(ALL) --test lab -- --nocapture
+	QUORATE_PART=record $(TEST) --test lab -- --nocapture
 
 ## Long repetitions: a real provision killed at twenty random moments, and everything else ten times.
 soak: tools
-	QUORATE_SOAK=20 QUORATE_PART=provision,backup,recover,upgrade $(CARGO) test --locked $(ALL) --test lab -- --nocapture
+	QUORATE_SOAK=20 QUORATE_PART=provision,backup,recover,upgrade $(TEST) --test lab -- --nocapture
 
 lab-down:
 	$(RELEASE) lab down --name $(LAB)

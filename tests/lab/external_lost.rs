@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::CLUSTER;
-use crate::backup::{backup, cluster, is_there, write};
+use crate::backup::{
+    a_restore_is_taken_back, a_restore_killed_at_a_random_moment_goes_on,
+    a_restore_on_one_member_is_joined_by_the_others, backup, cluster, is_there, write,
+};
 use crate::external::{is_whole, leader, nothing_changes};
 use crate::harness::Lab;
 use crate::recover::a_recovery_killed_at_a_random_moment_goes_on;
@@ -14,12 +17,12 @@ const RTO: Duration = Duration::from_secs(120);
 /// The same after quorum was lost.
 const SURVIVOR: Duration = Duration::from_secs(180);
 
-/// Everything that is lost and comes back where three hosts run members; `is_done`: whether the cluster is whole again.
+/// Everything that is lost and comes back where three hosts run members.
 pub fn what_is_lost_comes_back(lab: &Lab, members: &[&str]) {
     all_data_comes_back(lab);
-    a_restore_killed_at_a_random_moment_goes_on(lab);
-    a_restore_is_taken_back(lab);
-    a_restore_on_one_member_is_joined_by_the_others(lab);
+    a_restore_killed_at_a_random_moment_goes_on(lab, is_whole);
+    a_restore_is_taken_back(lab, "etcd", is_whole);
+    a_restore_on_one_member_is_joined_by_the_others(lab, is_whole);
     a_recovery_killed_at_a_random_moment_goes_on(lab, members, is_whole);
     a_survivor_carries_on(lab, members, false);
     a_survivor_carries_on(lab, members, true);
@@ -73,59 +76,6 @@ fn all_data_comes_back(lab: &Lab) {
     lab.wait("the cluster whole", CLUSTER, is_whole);
     assert!(is_there(lab, "before-the-backup") && !is_there(lab, "after-the-backup"));
     nothing_changes(lab);
-}
-
-fn a_restore_killed_at_a_random_moment_goes_on(lab: &Lab) {
-    write(lab, "before-the-kill");
-    backup(lab, &["--plaintext"]);
-    let name = cluster(lab);
-    let words = ["restore", "latest", "--confirm", &name];
-    lab.killed(&words, Duration::from_secs(20));
-    lab.again(&words);
-    lab.wait("the cluster whole", CLUSTER, is_whole);
-    assert!(is_there(lab, "before-the-kill"));
-}
-
-/// Interrupted when every member has put its data aside: `--abort` puts it back, with what was written after the backup.
-fn a_restore_is_taken_back(lab: &Lab) {
-    backup(lab, &["--plaintext"]);
-    write(lab, "kept-by-the-abort");
-    let name = cluster(lab);
-    let mut run = lab.start(&["restore", "latest", "--confirm", &name]);
-    let started = Instant::now();
-    // An earlier restore has left all its marks.
-    let aside = "cd /var/lib/quorate/restore && test -e aside -a ! -e finished";
-    while !lab
-        .quorate(&["exec", "--on", "etcd", "--", aside])
-        .status
-        .success()
-    {
-        assert!(started.elapsed() < CLUSTER, "the data is put aside");
-    }
-    run.kill().expect("kill -9");
-    run.wait().expect("it ends");
-    let begun = Instant::now();
-    lab.again(&["restore", "--abort"]);
-    println!(
-        "figure: an etcd of its own, a restore taken back in {:?}",
-        begun.elapsed()
-    );
-    lab.wait("the cluster whole", CLUSTER, is_whole);
-    assert!(is_there(lab, "kept-by-the-abort"), "the old data is back");
-}
-
-fn a_restore_on_one_member_is_joined_by_the_others(lab: &Lab) {
-    write(lab, "before-the-single");
-    backup(lab, &["--plaintext"]);
-    write(lab, "after-the-single");
-    let begun = Instant::now();
-    lab.must(&["restore", "latest", "--single", "--confirm", &cluster(lab)]);
-    println!(
-        "figure: an etcd of its own, restored on one member and joined by the others in {:?}",
-        begun.elapsed()
-    );
-    lab.wait("the cluster whole", CLUSTER, is_whole);
-    assert!(is_there(lab, "before-the-single") && !is_there(lab, "after-the-single"));
 }
 
 /// Two of three killed, one with its disk; the other comes back with what it knew. The survivor's etcd is found as it serves

@@ -14,6 +14,9 @@ use crate::peers::PeerNetwork;
 /// Time between two questions about the cluster's state.
 const POLL: Duration = Duration::from_secs(2);
 
+/// A wait that is told, with what it was for.
+const NOTABLE: Duration = Duration::from_secs(15);
+
 /// Where a run that is not waited for says what it says.
 const STARTED: &str = "started.stderr";
 
@@ -236,12 +239,20 @@ impl Lab {
         mut is_so: impl FnMut(&Value) -> bool,
     ) -> Value {
         let started = Instant::now();
+        let mut problems = String::new();
         loop {
             let asked = Instant::now();
             let status = self.status();
             if is_so(&status) {
+                if started.elapsed() > NOTABLE {
+                    println!(
+                        "lab: {what}: after {:?}; until then {problems}",
+                        started.elapsed()
+                    );
+                }
                 return status;
             }
+            problems = status["problems"].to_string();
             assert!(
                 started.elapsed() < limit,
                 "{what}: not within {limit:?}; last:\n{status:#}"

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::client::{Client, Figures};
+use super::client::Client;
 use super::harness::Lab;
 use super::{CLUSTER, is_whole, random};
 
@@ -74,10 +74,6 @@ pub fn an_upgrade_is_not_noticed_whatever_interrupts_it(lab: &Lab) {
     assert_eq!(figures.failed, 0, "{figures}");
     no_write_was_lost(lab);
     it_ended_well(lab);
-    let naive = naively(lab);
-    println!(
-        "figure: one master by the naive procedure (no drain of the load balancers, no move of the leader): {naive}"
-    );
 }
 
 /// `make soak`: interrupted once, anywhere, by a kill or by a cut in turn.
@@ -92,7 +88,8 @@ pub fn an_interrupted_upgrade_is_finished_by_the_next(lab: &Lab, round: u32) {
     it_ended_well(lab);
 }
 
-/// An upgrade is refused while no replica of CoreDNS is ready, and after a host was lost that takes Kubernetes minutes.
+/// An upgrade is refused while no replica of CoreDNS is ready, and after a host was lost that takes Kubernetes minutes: that is
+/// why it comes before whatever loses masters.
 pub fn name_service_is_ready(lab: &Lab) {
     lab.on(
         "master1",
@@ -327,15 +324,18 @@ fn kubeadm_never_ran_twice_at_once(lab: &Lab) {
     );
 }
 
-/// The control plane of the master that leads etcd, by hand and without any care; back to the release before, so that it is
-/// the same work.
-fn naively(lab: &Lab) -> Figures {
+/// The control plane of a master, by hand and without any care; back to the release before, so that it is the same work. Nothing
+/// can follow it: quorate takes no release back.
+pub fn the_naive_way_is_measured(lab: &Lab) {
     let version = FROM.trim_start_matches('v');
     lab.on(
         "master1",
         &format!("apt-get install -q -y --allow-downgrades --allow-change-held-packages kubeadm='{version}-*' >/dev/null 2>&1"),
     );
-    super::measure(lab, || {
+    let naive = super::measure(lab, || {
         lab.on("master1", &format!("kubeadm upgrade apply {FROM} --yes --force >/root/naive.log 2>&1 || {{ tail -n 5 /root/naive.log; exit 1; }}"));
-    })
+    });
+    println!(
+        "figure: one master by the naive procedure (no drain of the load balancers, no move of the leader): {naive}"
+    );
 }
