@@ -62,7 +62,7 @@ record: tools
 
 ## Long repetitions: a real provision killed at twenty random moments, and everything else ten times.
 soak: tools
-	QUORATE_SOAK=20 QUORATE_PART=provision,backup,recover,upgrade $(TEST) --test lab -- --nocapture
+	QUORATE_SOAK=20 QUORATE_PART=provision,backup,recover,upgrade,colocated $(TEST) --test lab -- --nocapture
 
 lab-down:
 	$(RELEASE) lab down --name $(LAB)

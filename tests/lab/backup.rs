@@ -379,7 +379,8 @@ pub fn is_there(lab: &Lab, name: &str) -> bool {
     lab.on("master1", &line).contains(name)
 }
 
-fn a_backup_killed_at_a_random_moment_leaves_nothing_half(lab: &Lab) {
+/// Killed, and run again: every backup that is listed is whole, and nothing stays anywhere of the one that is not.
+pub fn a_backup_killed_at_a_random_moment_leaves_nothing_half(lab: &Lab) {
     lab.killed(&["backup", "--plaintext"], Duration::from_millis(1200));
     let whole = |listed: &Value| {
         let backups = listed["backups"].as_array().expect("a list").clone();

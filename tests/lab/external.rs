@@ -40,8 +40,8 @@ const SHOWN: &str = r"
     openssl s_client -connect 127.0.0.1:2379 </dev/null 2>/dev/null | openssl x509 -noout -enddate
     systemctl show etcd -p ExecMainStartTimestampMonotonic";
 
-/// Members on the masters, with a network of their own for the traffic between them.
-pub fn on_the_masters() {
+/// Members on the masters, with a network of their own for the traffic between them; with `soak`, interrupted ten times.
+pub fn on_the_masters(soak: u32) {
     let lab = Lab::up();
     let peers = lab.with_peer_network(&MEMBERS);
     let host = |host: &&str| format!("{host}: {{ peer-address: {} }}", peers.address(host));
@@ -60,7 +60,7 @@ pub fn on_the_masters() {
     }
     a_backup_is_proved(&lab);
     a_dead_member_is_replaced(&lab, MEMBERS[super::random(MEMBERS.len())]);
-    external_lost::what_is_lost_comes_back(&lab, &MEMBERS);
+    external_lost::what_is_lost_comes_back(&lab, &MEMBERS, soak);
 }
 
 /// Members on hosts of their own: what the lab booted as workers.

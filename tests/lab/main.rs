@@ -3,7 +3,7 @@
 //! One lab carries all of it, in the order of a cluster's life, because a cluster is expensive. What is measured is printed.
 //! `QUORATE_PART=provision,backup,recover,upgrade` tells which parts; all of these unless it is set, and `colocated` and
 //! `own-hosts`, where etcd is one of its own, only if it is. `QUORATE_SOAK=N` repeats the four on N clusters, and interrupts as
-//! often what can be repeated on one.
+//! often what can be repeated on one, the one of `colocated` too.
 //! `QUORATE_PART=record` does nothing but record, see `make record`.
 
 #![expect(
@@ -53,18 +53,18 @@ fn a_cluster_from_bare_hosts_through_failures() {
         .unwrap_or(0);
     let parts = std::env::var("QUORATE_PART").unwrap_or_else(|_| DEFAULT.to_owned());
     let wants = |part: &str| parts.split(',').any(|it| it == part);
-    if rounds > 0 {
-        return soak(rounds, wants);
-    }
     // Clusters of their own, with labs of their own.
     if wants("colocated") {
-        external::on_the_masters();
+        external::on_the_masters(rounds);
     }
     if wants("own-hosts") {
         external::on_hosts_of_their_own();
     }
     if !DEFAULT.split(',').chain(["record"]).any(wants) {
         return;
+    }
+    if rounds > 0 {
+        return soak(rounds, wants);
     }
     let lab = Lab::up();
     if wants("record") {
