@@ -8,12 +8,14 @@ line=$1
 shift
 said=$(mktemp)
 run=
-# A command in the background does not hear Ctrl-C.
-trap '[[ -z $run ]] || kill "$run"; rm -f "$said"' EXIT
+trap '[[ -z $run ]] || kill -- "-$run"; rm -f "$said"' EXIT
 
+# It is a group of its own: it does not hear Ctrl-C, and is ended with all that it started.
 begin() {
   [[ -z $run ]] || return 0
+  set -m
   "$@" >"$said" 2>&1 </dev/null &
+  set +m
   run=$!
 }
 
