@@ -329,3 +329,57 @@ fn a_survivor_whose_etcd_does_not_serve_is_read_from_its_data() {
         assert!(world.serves(&world.machines["master1"]));
     }
 }
+
+/// A lost master that boots while the survivor's snapshot is taken and proved is there when it is asked for: it is not given up,
+/// nothing stops, and nothing stays of the snapshot.
+#[test]
+fn a_lost_master_that_boots_while_the_snapshot_is_proved_is_not_given_up() {
+    let bench = Bench::new("provision");
+    let simulation = bench.simulation();
+    let has_call = |name: &str| {
+        let world = simulation.world();
+        world.calls.iter().any(|call| call.what.contains(name))
+    };
+    with_clock(async {
+        provision(&bench).await;
+        {
+            let mut world = simulation.world();
+            world.power_off("master2");
+            world.power_off("master3");
+            world.settle();
+            world.pass(Duration::from_secs(5));
+        }
+        let boots = async {
+            for _ in 0..1000 {
+                if has_call("etcd-trial") {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            let mut world = simulation.world();
+            world.power_on("master2");
+            world.settle();
+        };
+        let request = recover::Request {
+            plan: false,
+            confirm: Some(bench.stage.session.inventory.name.clone()),
+            way: Way::Snapshot,
+        };
+        let recovers = Box::pin(recover::recover(&bench.stage.session, &request));
+        let (recovered, ()) = tokio::join!(bench.stage.at_computer(recovers), boots);
+        let refused = recovered.expect_err("master2 is there").to_string();
+        assert!(
+            refused.contains("a member that is there is not given up"),
+            "{refused}"
+        );
+    });
+    let world = simulation.world();
+    let of_survivor = &world.machines["master1"].files;
+    for path in [
+        "/var/lib/quorate/restore/settings",
+        "/var/lib/quorate/snapshot/snapshot.db",
+    ] {
+        assert!(!of_survivor.has(path), "{path}");
+    }
+    assert!(world.serves(&world.machines["master1"]));
+}

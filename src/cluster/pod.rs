@@ -76,10 +76,7 @@ impl Pod {
             kind: kind(pod, owner.as_deref()),
             owner,
             image: text("/spec/containers/0/image").unwrap_or_default(),
-            is_ready: !statuses.is_empty()
-                && statuses
-                    .iter()
-                    .all(|status| status.get("ready") == Some(&Value::Bool(true))),
+            is_ready: !statuses.is_empty() && statuses.iter().copied().all(is_ready),
             is_starting: is_starting(pod),
             is_terminating: text("/metadata/deletionTimestamp").is_some(),
             tolerations: items(pod, "/spec/tolerations").cloned().collect(),
@@ -175,6 +172,11 @@ fn kind(pod: &Value, owner: Option<&str>) -> Kind {
     }
 }
 
+/// Whether a container is.
+fn is_ready(status: &Value) -> bool {
+    status.get("ready") == Some(&Value::Bool(true))
+}
+
 /// What containers wait for that will come without anybody's doing.
 const COMING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
@@ -182,7 +184,6 @@ fn is_starting(pod: &Value) -> bool {
     let is_owned = owner(pod).is_some();
     let phase = pod.pointer("/status/phase").and_then(Value::as_str);
     let containers = || items(pod, "/status/containerStatuses");
-    let is_ready = |status: &Value| status.get("ready") == Some(&Value::Bool(true));
     let has_failed = |status: &Value| {
         let restarts = status.get("restartCount").and_then(Value::as_u64);
         let reason = text_at(status, "/state/waiting/reason");

@@ -75,14 +75,15 @@ pub(super) async fn begin(
         return lay(inventory, hosts, &[host], &states(hosts).await?, &source).await;
     }
     let taken = snapshot::take_proved(host, &run, From::of(view), &|line| note(&line)).await?;
-    all_lost_are_silent(session, hosts, host).await?;
+    if let Err(refused) = all_lost_are_silent(session, hosts, host).await {
+        discard(host).await?;
+        return Err(refused);
+    }
     let view = view.or(taken.view.as_ref());
     // The safety copy: it stays when the restore is done.
     let kept = format!("/var/lib/quorate/recovered/{run}.db");
     keep(host, snapshot::PATH, &kept).await?;
-    snapshot::discard(host)
-        .await
-        .map_err(|source| read_error(host, source))?;
+    discard(host).await?;
     let source = Source {
         id: run,
         sha256: taken.sha256,
@@ -114,6 +115,12 @@ fn others(view: &View) -> BTreeSet<MemberId> {
     let mut others = view.members.ids();
     others.remove(&view.member_id);
     others
+}
+
+/// Nothing but the safety copy stays of the snapshot.
+async fn discard(host: &Host) -> Result<(), Error> {
+    let discarded = snapshot::discard(host).await;
+    discarded.map_err(|source| read_error(host, source))
 }
 
 async fn keep(host: &Host, from: &str, to: &str) -> Result<(), Error> {
