@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use common::{Bench, End, stage, tail, with_clock};
 use quorate::cluster::restore::Way;
+use quorate::error::Error;
 use quorate::host::simulated::faults::What;
 use quorate::host::simulated::world::World;
 use quorate::operation::recover;
@@ -291,6 +292,25 @@ fn a_machine_that_comes_back_during_a_recovery_joins_afterwards() {
     converges("recover-survivor", "master3:lost@restore-stage");
 }
 
+/// Two of three masters lose power, so many seconds ago.
+fn lose_two(world: &mut World, seconds: u64) {
+    world.power_off("master2");
+    world.power_off("master3");
+    world.settle();
+    world.pass(Duration::from_secs(seconds));
+}
+
+/// What comes of a recovery that gives up whatever it must.
+async fn recovered(bench: &Bench, way: Way) -> Result<(), Error> {
+    let stage = &bench.stage;
+    let request = recover::Request {
+        plan: false,
+        confirm: Some(stage.session.inventory.name.clone()),
+        way,
+    };
+    Box::pin(stage.at_computer(recover::recover(&stage.session, &request))).await
+}
+
 /// A survivor whose etcd was started again serves nobody: a backup and a recovery take a copy of its data, and a forced
 /// recovery, which cannot tell whom it gives up, is refused.
 #[test]
@@ -298,31 +318,21 @@ fn a_survivor_whose_etcd_does_not_serve_is_read_from_its_data() {
     for waits in [5, 100] {
         let bench = Bench::new("provision");
         let simulation = bench.simulation();
-        let recovered = async |way: Way| {
-            let request = recover::Request {
-                plan: false,
-                confirm: Some(bench.stage.session.inventory.name.clone()),
-                way,
-            };
-            let stage = &bench.stage;
-            Box::pin(stage.at_computer(recover::recover(&stage.session, &request))).await
-        };
         with_clock(async {
             provision(&bench).await;
             {
                 let mut world = simulation.world();
-                world.power_off("master2");
-                world.power_off("master3");
-                world.settle();
-                world.pass(Duration::from_secs(waits));
+                lose_two(&mut world, waits);
                 let pod = world.machines["master1"].pods["etcd"];
                 assert_eq!(pod.serves, waits < 80, "as long as its liveness probe");
             }
             if waits > 80 {
-                let refused = recovered(Way::ForceNewCluster).await.expect_err("refused");
+                let refused = recovered(&bench, Way::ForceNewCluster)
+                    .await
+                    .expect_err("refused");
                 assert!(refused.is_refusal());
             }
-            recovered(Way::Snapshot).await.expect("it recovers");
+            recovered(&bench, Way::Snapshot).await.expect("it recovers");
         });
         let world = simulation.world();
         assert_eq!(world.violations, Vec::<String>::new());
@@ -342,13 +352,7 @@ fn a_lost_master_that_boots_while_the_snapshot_is_proved_is_not_given_up() {
     };
     with_clock(async {
         provision(&bench).await;
-        {
-            let mut world = simulation.world();
-            world.power_off("master2");
-            world.power_off("master3");
-            world.settle();
-            world.pass(Duration::from_secs(5));
-        }
+        lose_two(&mut simulation.world(), 5);
         let boots = async {
             for _ in 0..1000 {
                 if has_call("etcd-trial") {
@@ -360,13 +364,7 @@ fn a_lost_master_that_boots_while_the_snapshot_is_proved_is_not_given_up() {
             world.power_on("master2");
             world.settle();
         };
-        let request = recover::Request {
-            plan: false,
-            confirm: Some(bench.stage.session.inventory.name.clone()),
-            way: Way::Snapshot,
-        };
-        let recovers = Box::pin(recover::recover(&bench.stage.session, &request));
-        let (recovered, ()) = tokio::join!(bench.stage.at_computer(recovers), boots);
+        let (recovered, ()) = tokio::join!(recovered(&bench, Way::Snapshot), boots);
         let refused = recovered.expect_err("master2 is there").to_string();
         assert!(
             refused.contains("a member that is there is not given up"),

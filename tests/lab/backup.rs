@@ -19,13 +19,24 @@ pub fn what_is_kept_comes_back(lab: &Lab, soak: u32) {
     what_does_not_fit_is_refused_and_the_cluster_untouched(lab);
     a_scheduled_backup_runs_from_systemd(lab);
     a_lost_cluster_comes_back_with_every_write_before_the_snapshot(lab);
+    what_is_interrupted_goes_on(lab, "masters", is_whole, soak);
+}
+
+/// Backups and restores that are killed, taken back, or begun on one member; `members`: the hosts that run etcd, as `--on` takes
+/// them; with `soak`, ten times what can be.
+pub fn what_is_interrupted_goes_on(
+    lab: &Lab,
+    members: &str,
+    is_whole: fn(&Value) -> bool,
+    soak: u32,
+) {
     for _ in 0..soak.clamp(1, 10) {
         a_backup_killed_at_a_random_moment_leaves_nothing_half(lab);
     }
     for _ in 0..soak.clamp(1, 10) {
         a_restore_killed_at_a_random_moment_goes_on(lab, is_whole);
     }
-    a_restore_is_taken_back(lab, "masters", is_whole);
+    a_restore_is_taken_back(lab, members, is_whole);
     a_restore_on_one_member_is_joined_by_the_others(lab, is_whole);
 }
 
@@ -380,7 +391,7 @@ pub fn is_there(lab: &Lab, name: &str) -> bool {
 }
 
 /// Killed, and run again: every backup that is listed is whole, and nothing stays anywhere of the one that is not.
-pub fn a_backup_killed_at_a_random_moment_leaves_nothing_half(lab: &Lab) {
+fn a_backup_killed_at_a_random_moment_leaves_nothing_half(lab: &Lab) {
     lab.killed(&["backup", "--plaintext"], Duration::from_millis(1200));
     let whole = |listed: &Value| {
         let backups = listed["backups"].as_array().expect("a list").clone();
@@ -410,7 +421,7 @@ pub fn a_backup_killed_at_a_random_moment_leaves_nothing_half(lab: &Lab) {
 }
 
 /// Killed within its first 20 seconds, and run again.
-pub fn a_restore_killed_at_a_random_moment_goes_on(lab: &Lab, is_whole: fn(&Value) -> bool) {
+fn a_restore_killed_at_a_random_moment_goes_on(lab: &Lab, is_whole: fn(&Value) -> bool) {
     write(lab, "before-the-kill");
     backup(lab, &["--plaintext"]);
     let name = cluster(lab);
@@ -427,7 +438,7 @@ pub fn a_restore_killed_at_a_random_moment_goes_on(lab: &Lab, is_whole: fn(&Valu
 
 /// Interrupted when every member has put its data aside: `--abort` puts it back, with what was written after the backup.
 /// `members`: which hosts they are, as `--on` takes it.
-pub fn a_restore_is_taken_back(lab: &Lab, members: &str, is_whole: fn(&Value) -> bool) {
+fn a_restore_is_taken_back(lab: &Lab, members: &str, is_whole: fn(&Value) -> bool) {
     backup(lab, &["--plaintext"]);
     write(lab, "after-the-backup");
     let name = cluster(lab);
@@ -457,7 +468,7 @@ pub fn a_restore_is_taken_back(lab: &Lab, members: &str, is_whole: fn(&Value) ->
 }
 
 /// `--single`: one member has the data, the others join it.
-pub fn a_restore_on_one_member_is_joined_by_the_others(lab: &Lab, is_whole: fn(&Value) -> bool) {
+fn a_restore_on_one_member_is_joined_by_the_others(lab: &Lab, is_whole: fn(&Value) -> bool) {
     write(lab, "before-the-single");
     backup(lab, &["--plaintext"]);
     write(lab, "after-the-single");
@@ -467,6 +478,7 @@ pub fn a_restore_on_one_member_is_joined_by_the_others(lab: &Lab, is_whole: fn(&
         "figure: restored on one member and joined by the others in {:?}",
         begun.elapsed()
     );
-    lab.wait("the cluster whole", CLUSTER, is_whole);
+    let status = lab.wait("the cluster whole", CLUSTER, is_whole);
+    assert_eq!(status["masters"].as_array().map(Vec::len), Some(3));
     assert!(is_there(lab, "before-the-single") && !is_there(lab, "after-the-single"));
 }

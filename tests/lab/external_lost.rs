@@ -3,11 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::CLUSTER;
-use crate::backup::{
-    a_backup_killed_at_a_random_moment_leaves_nothing_half, a_restore_is_taken_back,
-    a_restore_killed_at_a_random_moment_goes_on, a_restore_on_one_member_is_joined_by_the_others,
-    backup, cluster, is_there, write,
-};
+use crate::backup::{backup, cluster, is_there, what_is_interrupted_goes_on, write};
 use crate::external::{is_whole, leader, nothing_changes};
 use crate::harness::Lab;
 use crate::recover::a_recovery_killed_at_a_random_moment_goes_on;
@@ -21,14 +17,7 @@ const SURVIVOR: Duration = Duration::from_secs(180);
 /// Everything that is lost and comes back where three hosts run members; with `soak`, interrupted ten times.
 pub fn what_is_lost_comes_back(lab: &Lab, members: &[&str], soak: u32) {
     all_data_comes_back(lab);
-    for _ in 0..soak.clamp(1, 10) {
-        a_backup_killed_at_a_random_moment_leaves_nothing_half(lab);
-    }
-    for _ in 0..soak.clamp(1, 10) {
-        a_restore_killed_at_a_random_moment_goes_on(lab, is_whole);
-    }
-    a_restore_is_taken_back(lab, "etcd", is_whole);
-    a_restore_on_one_member_is_joined_by_the_others(lab, is_whole);
+    what_is_interrupted_goes_on(lab, "etcd", is_whole, soak);
     for _ in 0..soak.clamp(1, 10) {
         a_recovery_killed_at_a_random_moment_goes_on(lab, members, is_whole);
     }
